@@ -1,0 +1,1 @@
+//! May this statement or path be used? Pure decisions, no I/O.

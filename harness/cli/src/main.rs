@@ -1,0 +1,2 @@
+//! The command `fact`: arguments, configuration, run, exit code.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Scenarios replayed against a target, and judged.
