@@ -1,1 +1,3 @@
-//! A finished run, rendered.
+//! A finished run, rendered. Knows nothing of how a run is made.
+
+pub mod run;

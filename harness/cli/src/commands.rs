@@ -1,0 +1,63 @@
+//! From what was typed to what is done.
+
+mod mocks;
+mod run;
+mod saved;
+mod scenario;
+mod serve;
+
+use crate::args::{Args, Command};
+
+/// Exit codes, as the judging rules have them.
+pub(crate) mod code {
+    pub(crate) const USAGE: u8 = 2;
+    pub(crate) const NOT_STARTED: u8 = 3;
+    pub(crate) const DEFECT: u8 = 70;
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, error: impl std::fmt::Display) -> Self {
+        Self { code, text: error.to_string() }
+    }
+
+    pub(crate) fn usage(error: impl std::fmt::Display) -> Self {
+        Self::new(code::USAGE, error)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
+    match args.command {
+        Command::Run(args) => run::run(args).await,
+        Command::Serve => serve::serve().await,
+        Command::Mocks(args) => mocks::mocks(args).await,
+        Command::List { paths } => scenario::list(&paths),
+        Command::Scenario(command) => scenario::scenario(&command),
+        Command::Report { run, out } => saved::report(&run, &out),
+        Command::Verdict { file } => saved::verdict(&file),
+    }
+}
+
+/// Resolves when the user or the system wants the process to end.
+pub(crate) async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,352 @@
+//! A run: choose a database, replay every scenario in a world of its own, judge, and keep what was seen.
+
+use crate::database::{self, Data, DatabaseError, Server};
+use crate::gates::{self, Limit, Subject};
+use crate::load::Measured;
+use crate::scenario::Scenario;
+use crate::target::Target;
+use crate::world::{World, WorldError};
+use fact_mocks::clock::Clock;
+use fact_reports::run::{self as record, Check, Outcome, Run, SCHEMA_VERSION};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What was meant by `fact run`.
+#[derive(Debug)]
+pub struct Config {
+    /// What is asked.
+    pub scenarios: Vec<Scenario>,
+    /// Only ids that match; `*` stands for any characters.
+    pub only: Option<String>,
+    /// Who is asked.
+    pub target: Target,
+    /// `auto`, `docker`, `binaries`, `sqlite` or a URL.
+    pub database: String,
+    /// The Postgres image, where it is not the official one.
+    pub image: Option<String>,
+    /// Of every plan, delay and fault.
+    pub seed: u64,
+    /// Snapshots are written instead of compared.
+    pub update_snapshots: bool,
+    /// Where the mocks listen; port 0 for any.
+    pub claude_listen: SocketAddr,
+    /// Where the mocks listen; port 0 for any.
+    pub arcade_listen: SocketAddr,
+    /// Further variables for the target.
+    pub environment: Vec<(String, String)>,
+    /// The report folder; it takes the target's log.
+    pub out: PathBuf,
+    /// The command that repeats this run, without `--seed` and `--only`.
+    pub repeat: String,
+}
+
+/// What happens, for those who watch.
+#[derive(Debug)]
+pub enum Event {
+    /// What was found and chosen.
+    Chosen(String),
+    /// What goes on.
+    Progress(String),
+    /// A scenario is done.
+    Scenario {
+        /// Its id.
+        id: String,
+        /// Its outcome, in a word.
+        outcome: &'static str,
+        /// How long it took.
+        seconds: f64,
+    },
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Finished {
+    /// Everything that reports need.
+    pub run: Run,
+    /// The journals of all scenarios, one JSON object a line.
+    pub journal: Vec<String>,
+}
+
+/// Why there is no run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Nothing to do.
+    #[error("no scenario matches `--only {0}`; `fact list` shows their ids")]
+    NothingMatches(String),
+    /// No database.
+    #[error("{0}")]
+    Database(#[from] DatabaseError),
+    /// The world or the target.
+    #[error("scenario `{id}`: {source}")]
+    World {
+        /// Which scenario it was.
+        id: String,
+        /// Why.
+        source: WorldError,
+    },
+    /// A gate that cannot be read.
+    #[error("scenario `{id}`: {reason}")]
+    Gate {
+        /// Which scenario it was.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// The run itself could not go on.
+    #[error("scenario `{id}`: {reason}")]
+    Load {
+        /// Which scenario it was.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl RunError {
+    /// True where the user can mend it by typing something else.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::NothingMatches(_) | Self::Gate { .. })
+    }
+}
+
+/// Runs. When `stop` resolves, what was measured so far is kept and marked as interrupted.
+pub async fn run(config: Config, stop: impl Future<Output = ()>, watch: &mut impl FnMut(Event)) -> Result<Finished, RunError> {
+    let chosen = select(&config)?;
+    let limits = chosen.iter().map(|scenario| read_gates(scenario)).collect::<Result<Vec<_>, _>>()?;
+    let clock = Clock::start();
+    let started_at = jiff::Timestamp::now().to_string();
+    let mut stop = std::pin::pin!(stop);
+    let request = database::Request { kind: config.database.clone(), image: config.image.clone() };
+    watch(Event::Progress("choosing a database …".into()));
+    let server = tokio::select! {
+        server = database::choose(&request, &Data::shipped()) => server?,
+        () = &mut stop => return Ok(interrupted_before_the_start(&config, started_at)),
+    };
+    watch(Event::Chosen(describe(&config, &server, chosen.len())));
+    let mut finished = Finished { run: empty(&config, &server, started_at), journal: Vec::new() };
+    let mut failure = None;
+    let total = chosen.len();
+    for (number, (scenario, limits)) in chosen.iter().zip(&limits).enumerate() {
+        watch(Event::Progress(format!("[{}/{total}] {} …", number + 1, scenario.id)));
+        tokio::select! {
+            outcome = replay(&config, scenario, limits, &server, clock, &mut finished.journal) => match outcome {
+                Ok(outcome) => {
+                    watch(Event::Scenario { id: outcome.id.clone(), outcome: outcome.outcome.word(), seconds: outcome.duration_seconds });
+                    finished.run.scenarios.push(outcome);
+                }
+                Err(error) => { failure = Some(error); break }
+            },
+            () = &mut stop => { finished.run.interrupted = true; break }
+        }
+    }
+    server.stop().await;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    finished.run.invalid =
+        finished.run.scenarios.iter().flat_map(|scenario| scenario.invalid.iter().map(|why| format!("{}: {why}", scenario.id))).collect();
+    finished.run.duration_seconds = seconds(clock.now_ns());
+    Ok(finished)
+}
+
+fn select(config: &Config) -> Result<Vec<&Scenario>, RunError> {
+    let wanted = |scenario: &&Scenario| config.only.as_deref().is_none_or(|pattern| matches(pattern, &scenario.id));
+    let chosen: Vec<&Scenario> = config.scenarios.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        return Err(RunError::NothingMatches(config.only.clone().unwrap_or_default()));
+    }
+    Ok(chosen)
+}
+
+/// `*` stands for any characters.
+fn matches(pattern: &str, id: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == id,
+        Some((head, tail)) => id.strip_prefix(head).is_some_and(|rest| {
+            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| matches(tail, &rest[at..]))
+        }),
+    }
+}
+
+fn read_gates(scenario: &Scenario) -> Result<Vec<Limit>, RunError> {
+    let read = |(name, text): (&String, &String)| {
+        gates::parse(name, text).map_err(|reason| RunError::Gate { id: scenario.id.clone(), reason })
+    };
+    scenario.gates.iter().map(read).collect()
+}
+
+fn describe(config: &Config, server: &Server, scenarios: usize) -> String {
+    let mut lines = vec![format!("target    {}", config.target.name()), format!("database  {}, {}", server.kind(), server.version())];
+    lines.extend(server.passed_over().iter().map(|(name, why)| format!("          not {name}: {why}")));
+    lines.push(format!("seed      {}", config.seed));
+    lines.push(format!("scenarios {scenarios}"));
+    lines.join("\n")
+}
+
+fn empty(config: &Config, server: &Server, started_at: String) -> Run {
+    Run {
+        schema_version: SCHEMA_VERSION,
+        started_at,
+        duration_seconds: 0.0,
+        seed: config.seed,
+        target: config.target.name(),
+        database: record::Database {
+            kind: server.kind().to_owned(),
+            version: server.version().to_owned(),
+            passed_over: server.passed_over().to_vec(),
+        },
+        scenarios: Vec::new(),
+        invalid: Vec::new(),
+        interrupted: false,
+        machine: machine(),
+    }
+}
+
+fn interrupted_before_the_start(config: &Config, started_at: String) -> Finished {
+    let run = Run {
+        schema_version: SCHEMA_VERSION,
+        started_at,
+        duration_seconds: 0.0,
+        seed: config.seed,
+        target: config.target.name(),
+        database: record::Database { kind: "none".into(), version: String::new(), passed_over: Vec::new() },
+        scenarios: Vec::new(),
+        invalid: Vec::new(),
+        interrupted: true,
+        machine: machine(),
+    };
+    Finished { run, journal: Vec::new() }
+}
+
+fn machine() -> BTreeMap<String, String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let model = read("/proc/cpuinfo").lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()));
+    let mut machine = BTreeMap::new();
+    machine.insert("cores".to_owned(), std::thread::available_parallelism().map_or(0, std::num::NonZero::get).to_string());
+    machine.insert("system".to_owned(), format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+    machine.insert("kernel".to_owned(), read("/proc/sys/kernel/osrelease").trim().to_owned());
+    machine.insert("processor".to_owned(), model.unwrap_or_default());
+    machine.retain(|_, value| !value.is_empty());
+    machine
+}
+
+/// One scenario in a world of its own.
+async fn replay(
+    config: &Config,
+    scenario: &Scenario,
+    limits: &[Limit],
+    server: &Server,
+    clock: Clock,
+    journal: &mut Vec<String>,
+) -> Result<record::Scenario, RunError> {
+    let began_ns = clock.now_ns();
+    let seed = scenario.seed.unwrap_or(config.seed);
+    let mut outcome = record::Scenario {
+        id: scenario.id.clone(),
+        title: scenario.title.clone(),
+        level: scenario.requirement.level.to_string(),
+        profile: scenario.requirement.profile.clone(),
+        outcome: Outcome::Passed,
+        reason: None,
+        duration_seconds: 0.0,
+        checks: Vec::new(),
+        load: None,
+        gates: Vec::new(),
+        invalid: Vec::new(),
+        repeat: format!("{} --seed {} --only {}", config.repeat, config.seed, scenario.id),
+    };
+    if server.kind() == "sqlite" && scenario.needs_postgres() {
+        outcome.outcome = Outcome::NotApplicable;
+        outcome.reason = Some("only Postgres can show it".into());
+        return Ok(outcome);
+    }
+    let in_world = |source| RunError::World { id: scenario.id.clone(), source };
+    let world = World::start(scenario, config, server, clock, seed).await.map_err(in_world)?;
+    if !world.claims(&scenario.requirement.profile).await {
+        outcome.outcome = Outcome::Unsupported;
+        outcome.reason = Some(format!("the target does not claim the profile `{}`", scenario.requirement.profile));
+    } else {
+        outcome.checks = crate::steps::run_steps(scenario, &world).await;
+        if let Some(load) = &scenario.load {
+            let measured = crate::load::run(scenario, load, &world, seed)
+                .await
+                .map_err(|reason| RunError::Load { id: scenario.id.clone(), reason })?;
+            outcome.gates = limits.iter().map(|limit| gates::judge(limit, &measured)).collect();
+            outcome.invalid = doubts(limits, &measured);
+            outcome.checks.extend(failures(&measured));
+            outcome.load = measured.report;
+        }
+        outcome.outcome = worst(&outcome);
+    }
+    for entry in world.journal.since(0) {
+        if let Ok(serde_json::Value::Object(mut line)) = serde_json::to_value(&entry) {
+            line.insert("scenario".into(), scenario.id.clone().into());
+            journal.push(serde_json::Value::Object(line).to_string());
+        }
+    }
+    world.stop().await;
+    outcome.duration_seconds = seconds(clock.now_ns() - began_ns);
+    Ok(outcome)
+}
+
+fn worst(scenario: &record::Scenario) -> Outcome {
+    let checks = scenario.checks.iter().map(|check| check.outcome).filter(|outcome| *outcome != Outcome::NotApplicable);
+    checks.chain(scenario.gates.iter().map(|gate| gate.outcome)).max().unwrap_or(if scenario.checks.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::NotApplicable
+    })
+}
+
+/// Failures of a load count in the gates; here each kind is named.
+fn failures(measured: &Measured) -> Vec<Check> {
+    let check = |(what, number): (&String, &u64)| Check {
+        step: "load".into(),
+        what: "answer".into(),
+        expected: "every request is answered".into(),
+        seen: format!("{number} times: {what}"),
+        outcome: if what.starts_with("a question never asked") { Outcome::Failed } else { Outcome::Inconclusive },
+        curl: None,
+    };
+    measured.failures.iter().map(check).collect()
+}
+
+/// Why the figures cannot be believed: the meter's own lateness against the tightest limit that it was used for.
+fn doubts(limits: &[Limit], measured: &Measured) -> Vec<String> {
+    let mut doubts = Vec::new();
+    for limit in limits {
+        let Subject::Quantile { class, .. } = &limit.subject else { continue };
+        if let Some(late) = measured.lag_ns.get(class).and_then(|lags| beyond(lags, limit.value)) {
+            doubts.push(format!("requests of class `{class}` were sent {late:.2} ms late at the 99th percentile, over a tenth of `{} {}`", limit.name, limit.text));
+        }
+        if class == "miss" && let Some(late) = beyond(&measured.mock_lag_ns, limit.value) {
+            doubts.push(format!("the mocks answered {late:.2} ms late at the 99th percentile, over a tenth of `{} {}`", limit.name, limit.text));
+        }
+    }
+    doubts
+}
+
+#[expect(clippy::cast_precision_loss, reason = "lags are far below 2^52 ns")]
+fn beyond(lags: &[u64], limit_ns: f64) -> Option<f64> {
+    let mut ordered = lags.to_vec();
+    ordered.sort_unstable();
+    let late = crate::statistics::quantile(&ordered, 0.99)? as f64;
+    (late > limit_ns / 10.0).then_some(late / 1e6)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a run lasts hours, not centuries")]
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_star_stands_for_any_characters_and_nothing_else_is_special() {
+        assert!(matches("cache.*", "cache.hit-is-silent") && matches("*silent", "cache.hit-is-silent"));
+        assert!(matches("*", "x") && !matches("cache", "cache.hit") && !matches("c?che", "cache"));
+    }
+}

@@ -1,0 +1,1 @@
+//! A relay before Postgres that journals every statement with its time.
