@@ -1,1 +1,146 @@
-//! The reference FACT engine.
+//! The reference FACT engine: answers questions with a language model that reads exact data through tools, and caches.
+
+pub mod answer;
+pub mod audit;
+pub mod auth;
+pub mod cache;
+pub mod claude;
+pub mod config;
+mod http;
+pub mod metrics;
+pub mod prices;
+pub mod tools;
+
+use answer::Answering;
+use audit::{Audit, AuditError};
+use auth::Auth;
+use cache::Cache;
+use claude::Claude;
+use config::Config;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::task::TaskTracker;
+use tools::Tools;
+use tools::arcade::{Arcade, DISCOVERY_EVERY};
+use tools::files::{Files, FilesError};
+use tools::sql::{Change, ConnectError, Database, DatabaseConfig};
+
+/// How long running requests may take once the engine is told to stop.
+const DRAIN: Duration = Duration::from_secs(9);
+
+/// Why the engine does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address.
+    #[error("cannot listen on {address}: {source}; choose another with `FACT_LISTEN`")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error("{0}")]
+    Database(#[from] ConnectError),
+    /// The files.
+    #[error("{0}")]
+    Files(#[from] FilesError),
+    /// The audit log.
+    #[error("{0}: {1}", .0, std::error::Error::source(.0).map(ToString::to_string).unwrap_or_default())]
+    Audit(#[from] AuditError),
+    /// The HTTP client.
+    #[error("the HTTP client cannot be built")]
+    Client(#[from] reqwest::Error),
+    /// The server itself.
+    #[error("the server ended: {0}")]
+    Server(#[source] std::io::Error),
+}
+
+/// Serves until `shutdown` resolves; then finishes what runs, within ten seconds.
+pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+    let address = config.listen;
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let audit = Audit::open(&config.state_dir)?;
+    let database = Database::connect(DatabaseConfig {
+        url: config.database_url.clone(),
+        role_check: config.role_check,
+        tool_timeout: config.tool_timeout,
+        samples: Vec::new(),
+    })
+    .await?;
+    let files = if config.file_roots.is_empty() { None } else { Some(Arc::new(Files::open(&config.file_roots, &[audit.path().to_owned()])?)) };
+    let arcade = config.arcade.as_ref().map(|(url, key)| Arcade::new(url, key.clone())).transpose()?;
+    let metrics = Arc::new(metrics::Metrics::default());
+    let answering = Answering {
+        claude: Claude::new(&config.anthropic_url, config.anthropic_key.clone(), &config.model, metrics.clone())?,
+        tools: Tools {
+            database: database.clone(),
+            files,
+            arcade: arcade.clone(),
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+            timeout: config.tool_timeout,
+        },
+        cache: Arc::new(Cache::new(config.cache_ttl, config.cache_max_bytes)),
+        metrics,
+        timeout: config.request_timeout,
+        max_turns: config.max_turns,
+        conversations: TaskTracker::new(),
+    };
+    let following = tokio::spawn(follow_changes(database, answering.cache.clone()));
+    let discovering = match arcade {
+        Some(arcade) => {
+            if let Err(error) = arcade.discover().await {
+                tracing::warn!(%error, "Arcade's tools are not known yet");
+            }
+            Some(tokio::spawn(discover(arcade)))
+        }
+        None => None,
+    };
+    let conversations = answering.conversations.clone();
+    let auth = Arc::new(Auth::new(&config.clients, config.token_ttl));
+    let engine = http::Engine { config: Arc::new(config), answering, auth, audit, started: Instant::now() };
+    tracing::info!(%address, "serving");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), http::routes(engine)).with_graceful_shutdown(async move {
+        shutdown.await;
+        drop(stop);
+    });
+    let deadline = async {
+        drop(stopped.await);
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = server => ended.map_err(ServeError::Server)?,
+        () = deadline => tracing::warn!("requests were still running when the time to stop came"),
+    }
+    conversations.close();
+    drop(tokio::time::timeout(Duration::from_secs(1), conversations.wait()).await);
+    following.abort();
+    if let Some(discovering) = discovering {
+        discovering.abort();
+    }
+    Ok(())
+}
+
+/// Drops answers when what they were read from changes.
+async fn follow_changes(database: Database, cache: Arc<Cache<answer::AnswerError>>) {
+    use tokio::sync::broadcast::error::RecvError;
+    let mut changes = database.changes();
+    loop {
+        match changes.recv().await {
+            Ok(Change::Table(table)) => cache.table_changed(&table),
+            Ok(Change::Everything) | Err(RecvError::Lagged(_)) => cache.everything_changed(),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn discover(arcade: Arcade) {
+    loop {
+        tokio::time::sleep(DISCOVERY_EVERY).await;
+        if let Err(error) = arcade.discover().await {
+            tracing::warn!(%error, "Arcade's tools could not be read; the earlier list stays");
+        }
+    }
+}

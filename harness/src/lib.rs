@@ -1,1 +1,15 @@
-//! Scenarios replayed against a target, and judged.
+//! Scenarios replayed against a target, and judged by what the mocks and the database saw.
+
+pub mod client;
+pub mod database;
+pub mod expect;
+pub mod gates;
+pub mod json_path;
+pub mod load;
+pub mod plan;
+pub mod run;
+pub mod scenario;
+pub mod statistics;
+pub mod steps;
+pub mod target;
+pub mod world;

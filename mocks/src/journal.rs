@@ -34,6 +34,14 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Adds another's tokens.
+    pub fn add(&mut self, other: &Self) {
+        self.input_tokens += other.input_tokens;
+        self.cache_creation_input_tokens += other.cache_creation_input_tokens;
+        self.cache_read_input_tokens += other.cache_read_input_tokens;
+        self.output_tokens += other.output_tokens;
+    }
+
     /// All input tokens, cached or not.
     pub fn total_input(&self) -> u64 {
         self.input_tokens + self.cache_creation_input_tokens + self.cache_read_input_tokens
@@ -180,10 +188,7 @@ pub fn totals(entries: &[Entry]) -> Totals {
     let mut questions = BTreeSet::new();
     for entry in entries {
         if let Some(usage) = &entry.usage {
-            totals.usage.input_tokens += usage.input_tokens;
-            totals.usage.cache_creation_input_tokens += usage.cache_creation_input_tokens;
-            totals.usage.cache_read_input_tokens += usage.cache_read_input_tokens;
-            totals.usage.output_tokens += usage.output_tokens;
+            totals.usage.add(usage);
             if entry.upstream == Upstream::Claude {
                 questions.insert(entry.question.as_deref());
             }

@@ -1,1 +1,324 @@
-//! Every message that crosses a process boundary, as plain data.
+//! Every message of the contract that crosses a process boundary, as plain data. No behaviour, no I/O.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The body of `POST /api/v1/query`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryRequest {
+    /// The question.
+    pub query: String,
+    /// Where it belongs.
+    #[serde(default)]
+    pub context: QueryContext,
+    /// How the cache may be used.
+    #[serde(default)]
+    pub cache_options: CacheOptions,
+    /// Accepted when it is the token's own client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+}
+
+/// `context` of a question.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryContext {
+    /// A session of the asker's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+}
+
+/// How the cache may be used for one question.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CacheOptions {
+    /// False: neither read nor written.
+    #[serde(default = "yes")]
+    pub use_cache: bool,
+    /// Keeps answers of different prompts apart.
+    #[serde(default = "default_prefix")]
+    pub cache_prefix: String,
+    /// Whether a stored answer may, must, or must not be used.
+    #[serde(default)]
+    pub mode: CacheMode,
+    /// No older answer is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_seconds: Option<u64>,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self { use_cache: true, cache_prefix: default_prefix(), mode: CacheMode::Default, max_age_seconds: None }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_prefix() -> String {
+    "fact_v1".to_owned()
+}
+
+/// Whether a stored answer may be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheMode {
+    /// It may.
+    #[default]
+    Default,
+    /// It must not, and is replaced.
+    Refresh,
+    /// It must.
+    OnlyIfCached,
+}
+
+/// The answer of `POST /api/v1/query`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QueryAnswer {
+    /// Names this answer.
+    pub query_id: String,
+    /// What the model said last.
+    pub response: String,
+    /// `success`.
+    pub status: String,
+    /// One entry per successful tool call, in order.
+    pub sources: Vec<Source>,
+    /// RFC 3339.
+    pub timestamp: String,
+    /// How it came about.
+    pub metadata: AnswerMetadata,
+}
+
+/// How an answer came about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AnswerMetadata {
+    /// Milliseconds inside the engine.
+    pub latency_ms: f64,
+    /// What the cache did.
+    pub cache_status: CacheStatus,
+    /// The model.
+    pub model: String,
+    /// First use first, no doubles.
+    pub tools_used: Vec<String>,
+    /// What was billed for this answer.
+    pub tokens: Tokens,
+    /// Dollars billed for this answer.
+    pub cost_usd: f64,
+    /// Dollars of the same answer with no caching of any kind.
+    pub baseline_cost_usd: f64,
+    /// Of the baseline.
+    pub cost_savings_percent: f64,
+}
+
+/// What the cache did for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheStatus {
+    /// Answered from the cache.
+    Hit,
+    /// Made anew, and stored when it may be.
+    Miss,
+    /// The cache was not asked.
+    Bypass,
+    /// Made anew on demand.
+    Refresh,
+    /// Made anew for several askers at once.
+    Collapsed,
+    /// Answered from the cache although its time is over.
+    Stale,
+}
+
+/// Tokens as billed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Uncached input.
+    pub input: u64,
+    /// Output.
+    pub output: u64,
+    /// Written to the provider's cache.
+    pub cache_creation: u64,
+    /// Read from the provider's cache.
+    pub cache_read: u64,
+}
+
+/// Where a part of an answer was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// `sql`, `file`, `web`, `arcade` or `system`.
+    pub r#type: String,
+    /// The dotted name of the tool.
+    pub tool: String,
+    /// The statement, for SQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
+    /// The tables, for SQL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// Rows, for SQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_count: Option<u64>,
+    /// RFC 3339.
+    pub at: String,
+}
+
+/// The body of `POST /api/v1/auth/token`, as JSON or form.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// `client_credentials`.
+    pub grant_type: String,
+    /// Who asks.
+    pub client_id: String,
+    /// And proves it.
+    pub client_secret: String,
+    /// Separated by blanks; all that the client owns by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+}
+
+/// The body of `POST /api/v1/tools/{name}/execute`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecuteRequest {
+    /// As the tool's schema says.
+    #[serde(default)]
+    pub arguments: Map<String, Value>,
+}
+
+/// What a tool is, as `GET /api/v1/tools` says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ToolDefinition {
+    /// `Toolkit.Tool`.
+    pub name: String,
+    /// For people and models.
+    pub description: String,
+    /// JSON Schema of the arguments.
+    pub input_schema: Value,
+    /// Of the definition.
+    pub version: String,
+}
+
+/// One event of the audit log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuditEvent {
+    /// Names it.
+    pub event_id: String,
+    /// Counts from 1 without gaps.
+    pub sequence: u64,
+    /// RFC 3339.
+    pub at: String,
+    /// `tool_call`, `refusal`, `login` or `admin`.
+    pub r#type: String,
+    /// `success`, `failure` or `refused`.
+    pub outcome: String,
+    /// Who acted, where it is known.
+    pub client_id: String,
+    /// For whom.
+    pub tenant: String,
+    /// On what.
+    pub resource: String,
+    /// The rule that refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The request it belongs to.
+    pub trace_id: String,
+    /// More, masked.
+    pub details: Value,
+    /// Of the event before; 64 zeros for the first.
+    pub previous_hash: String,
+    /// Hex SHA-256 of the RFC 8785 JSON of the event without this field.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hash: String,
+}
+
+/// The codes of errors, and nothing but them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    /// Bad JSON, type, unknown or missing field.
+    InvalidRequest,
+    /// Blank.
+    InvalidQuery,
+    /// Too many code points.
+    QueryTooLong,
+    /// No token, or a bad one.
+    Unauthorized,
+    /// Not in the token's scope.
+    Forbidden,
+    /// Refused by a guard.
+    SecurityViolation,
+    /// No such tool.
+    ToolNotFound,
+    /// No such query.
+    QueryNotFound,
+    /// No such path.
+    NotFound,
+    /// Not this method.
+    MethodNotAllowed,
+    /// Over 1 MiB.
+    PayloadTooLarge,
+    /// Arguments against the schema.
+    InvalidArguments,
+    /// Turns, tokens, or a refusal of the model.
+    LimitExceeded,
+    /// Too many requests.
+    RateLimited,
+    /// A tool failed.
+    ToolExecutionFailed,
+    /// A defect of the engine.
+    Internal,
+    /// Claude, Arcade or the database.
+    ExternalServiceError,
+    /// `only_if_cached`, and it is not.
+    CacheMiss,
+    /// A tool took too long.
+    ToolTimeout,
+    /// The whole took too long.
+    DeadlineExceeded,
+}
+
+impl ErrorCode {
+    /// The HTTP status that goes with it.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest | Self::InvalidQuery | Self::QueryTooLong => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden | Self::SecurityViolation => 403,
+            Self::ToolNotFound | Self::QueryNotFound | Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::PayloadTooLarge => 413,
+            Self::InvalidArguments | Self::LimitExceeded => 422,
+            Self::RateLimited => 429,
+            Self::ToolExecutionFailed | Self::Internal => 500,
+            Self::ExternalServiceError => 503,
+            Self::CacheMiss | Self::ToolTimeout | Self::DeadlineExceeded => 504,
+        }
+    }
+}
+
+/// The body of every error.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+    /// RFC 3339.
+    pub timestamp: String,
+    /// `error`.
+    pub status: String,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people; names no path, address, secret or stack.
+    pub message: String,
+    /// More, by code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+    /// Also in the log.
+    pub trace_id: String,
+}

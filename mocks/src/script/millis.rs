@@ -14,7 +14,9 @@ pub struct Millis(pub Duration);
 
 /// A text that is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a duration: write a number and a unit, such as `40ms`, `1.5s`, `250us` or `2m`")]
+#[error(
+    "`{0}` is not a duration: write a number and a unit, such as `40ms`, `1.5s`, `250us` or `2m`"
+)]
 pub struct BadMillis(String);
 
 impl FromStr for Millis {

@@ -1,0 +1,209 @@
+//! The audit log: one event per tool call, refusal, login and administrative act, on disk before the answer is sent,
+//! each holding the hash of the one before. A writer of its own joins what waits into one flush.
+
+use fact_wire::AuditEvent;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::io::{BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+
+/// What happened, before it has its place in the chain.
+#[derive(Debug, Clone)]
+pub struct Happening {
+    /// `tool_call`, `refusal`, `login` or `admin`.
+    pub kind: &'static str,
+    /// `success`, `failure` or `refused`.
+    pub outcome: &'static str,
+    /// Who acted.
+    pub client_id: String,
+    /// For whom.
+    pub tenant: String,
+    /// On what.
+    pub resource: String,
+    /// The rule that refused.
+    pub rule: Option<String>,
+    /// The request it belongs to.
+    pub trace_id: String,
+    /// More; holds no secret.
+    pub details: Value,
+}
+
+/// Why the log cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The file.
+    #[error("the audit log in `FACT_STATE_DIR` cannot be used")]
+    File(#[from] std::io::Error),
+    /// Its last line.
+    #[error("the audit log in `FACT_STATE_DIR` ends with a line that is no event; move it away to begin another")]
+    Torn,
+    /// The writer is gone.
+    #[error("the audit log is not written any more")]
+    Gone,
+}
+
+struct Waiting {
+    happening: Happening,
+    written: oneshot::Sender<bool>,
+}
+
+/// The log. Clones write to the same one.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    waiting: mpsc::UnboundedSender<Waiting>,
+    recent: Arc<Mutex<Vec<AuditEvent>>>,
+    path: PathBuf,
+}
+
+/// How many events `GET /api/v1/audit` can show.
+const RECENT: usize = 10_000;
+
+const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+impl Audit {
+    /// Opens the log in a folder and goes on where it ended.
+    pub fn open(folder: &Path) -> Result<Self, AuditError> {
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join("audit.ndjson");
+        let (sequence, hash) = last_of(&path)?;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        let (waiting, mut queue) = mpsc::unbounded_channel::<Waiting>();
+        let recent: Arc<Mutex<Vec<AuditEvent>>> = Arc::default();
+        let shown = recent.clone();
+        std::thread::Builder::new().name("audit".into()).spawn(move || {
+            let mut chain = Chain { sequence, hash };
+            while let Some(first) = queue.blocking_recv() {
+                let mut batch = vec![first];
+                while let Ok(next) = queue.try_recv() {
+                    batch.push(next);
+                }
+                let mut lines = Vec::new();
+                let mut events = Vec::with_capacity(batch.len());
+                for waiting in &batch {
+                    let event = chain.append(&waiting.happening);
+                    lines.extend(serde_json::to_vec(&event).unwrap_or_default());
+                    lines.push(b'\n');
+                    events.push(event);
+                }
+                let written = file.write_all(&lines).and_then(|()| file.sync_data()).is_ok();
+                let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                shown.extend(events);
+                let over = shown.len().saturating_sub(RECENT);
+                shown.drain(..over);
+                drop(shown);
+                for waiting in batch {
+                    drop(waiting.written.send(written));
+                }
+            }
+        })?;
+        Ok(Self { waiting, recent, path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns once the event is on disk.
+    pub async fn record(&self, happening: Happening) -> Result<(), AuditError> {
+        let (written, done) = oneshot::channel();
+        self.waiting.send(Waiting { happening, written }).map_err(|_| AuditError::Gone)?;
+        if done.await.unwrap_or(false) { Ok(()) } else { Err(AuditError::Gone) }
+    }
+
+    /// The newest events, newest first.
+    pub fn newest(&self, limit: usize) -> Vec<AuditEvent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().take(limit).cloned().collect()
+    }
+}
+
+struct Chain {
+    sequence: u64,
+    hash: String,
+}
+
+impl Chain {
+    fn append(&mut self, happening: &Happening) -> AuditEvent {
+        self.sequence += 1;
+        let mut event = AuditEvent {
+            event_id: format!("evt_{:032x}", rand::random::<u128>()),
+            sequence: self.sequence,
+            at: jiff::Timestamp::now().to_string(),
+            r#type: happening.kind.to_owned(),
+            outcome: happening.outcome.to_owned(),
+            client_id: happening.client_id.clone(),
+            tenant: happening.tenant.clone(),
+            resource: happening.resource.clone(),
+            rule: happening.rule.clone(),
+            trace_id: happening.trace_id.clone(),
+            details: happening.details.clone(),
+            previous_hash: self.hash.clone(),
+            hash: String::new(),
+        };
+        event.hash = hash_of(&event);
+        self.hash.clone_from(&event.hash);
+        event
+    }
+}
+
+/// The hex SHA-256 of the RFC 8785 JSON of the event without `hash`.
+pub fn hash_of(event: &AuditEvent) -> String {
+    let bare = AuditEvent { hash: String::new(), ..event.clone() };
+    let canonical = serde_json_canonicalizer::to_vec(&bare).unwrap_or_default();
+    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn last_of(path: &Path) -> Result<(u64, String), AuditError> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, NO_HASH.to_owned())),
+        Err(error) => return Err(error.into()),
+    };
+    let mut last = None;
+    for line in std::io::BufReader::new(file).lines() {
+        last = Some(line?);
+    }
+    let Some(last) = last else { return Ok((0, NO_HASH.to_owned())) };
+    let event: AuditEvent = serde_json::from_str(&last).map_err(|_| AuditError::Torn)?;
+    Ok((event.sequence, event.hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn happening(resource: &str) -> Happening {
+        Happening {
+            kind: "tool_call",
+            outcome: "success",
+            client_id: "alice".into(),
+            tenant: "acme".into(),
+            resource: resource.into(),
+            rule: None,
+            trace_id: "t".into(),
+            details: serde_json::json!({}),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_event_holds_the_hash_of_the_one_before_also_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..2 {
+            let audit = Audit::open(folder.path()).unwrap();
+            for number in 0..3 {
+                audit.record(happening(&format!("{round}.{number}"))).await.unwrap();
+            }
+        }
+        let text = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
+        let events: Vec<AuditEvent> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(events[0].previous_hash, NO_HASH);
+        assert!(events.windows(2).all(|pair| pair[1].previous_hash == pair[0].hash));
+        assert!(events.iter().all(|event| hash_of(event) == event.hash));
+        let mut altered = events[2].clone();
+        altered.outcome = "failure".into();
+        assert_ne!(hash_of(&altered), altered.hash);
+    }
+}

@@ -1,0 +1,325 @@
+//! The answer cache: exact questions only, bounded in time and memory, one conversation for equal questions at once.
+//! What an answer was read from is remembered: when it changes, the answer is gone, also one that is being made.
+
+use fact_wire::{Source, Tokens};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Names a question in its whole circumstances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// The 256-bit digest of all parts, in order, each with its length, so that no two lists of parts agree.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("fact answer cache 1");
+        for part in parts {
+            hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+/// An answer as it is kept.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// What the model said.
+    pub response: String,
+    /// Where it was read.
+    pub sources: Vec<Source>,
+    /// First use first.
+    pub tools_used: Vec<String>,
+    /// What it was billed when it was made.
+    pub tokens: Tokens,
+    /// Dollars of it.
+    pub cost_usd: f64,
+    /// Dollars without caching of any kind.
+    pub baseline_cost_usd: f64,
+    /// The base tables it was read from.
+    pub tables: BTreeSet<String>,
+    /// False where a tool failed on the way.
+    pub storable: bool,
+}
+
+/// What an entry belongs to, for status and invalidation.
+#[derive(Debug, Clone)]
+pub struct Label {
+    /// Whose it is.
+    pub tenant: String,
+    /// The trimmed question.
+    pub question: String,
+    /// Its prefix.
+    pub prefix: String,
+}
+
+struct Entry {
+    answer: Arc<Stored>,
+    label: Label,
+    made: Instant,
+    expires: Instant,
+    bytes: u64,
+    used: u64,
+}
+
+/// What single-flight hands from the one who makes an answer to those who wait.
+pub type Made<E> = Result<Arc<Stored>, E>;
+
+type Flight<E> = watch::Receiver<Option<Made<E>>>;
+
+struct Inner<E> {
+    entries: HashMap<Key, Entry>,
+    /// Use order: the oldest use first.
+    order: BTreeMap<u64, Key>,
+    uses: u64,
+    bytes: u64,
+    flights: HashMap<Key, Flight<E>>,
+    /// Counts changes, so that an answer being made meanwhile can be told.
+    changes: u64,
+    changed_at: HashMap<String, u64>,
+    all_changed_at: u64,
+}
+
+/// The cache. `E` is the failure that those who wait share.
+pub struct Cache<E> {
+    inner: Mutex<Inner<E>>,
+    ttl: Duration,
+    max_bytes: u64,
+}
+
+impl<E> std::fmt::Debug for Cache<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Cache").field("ttl", &self.ttl).field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+    }
+}
+
+/// What the cache has for a question.
+#[derive(Debug)]
+pub enum Lookup<E> {
+    /// The answer.
+    Hit(Arc<Stored>),
+    /// Somebody makes it right now.
+    UnderWay(Flight<E>),
+    /// Nothing; whoever gets this makes it and tells the sender.
+    Absent(watch::Sender<Option<Made<E>>>, Since),
+}
+
+/// The state of the world when an answer was begun.
+#[derive(Debug, Clone, Copy)]
+pub struct Since(u64);
+
+impl<E: Clone> Cache<E> {
+    /// Keeps answers for `ttl`, at most `max_bytes` of them.
+    pub fn new(ttl: Duration, max_bytes: u64) -> Self {
+        let inner = Inner {
+            entries: HashMap::new(),
+            order: BTreeMap::new(),
+            uses: 0,
+            bytes: 0,
+            flights: HashMap::new(),
+            changes: 0,
+            changed_at: HashMap::new(),
+            all_changed_at: 0,
+        };
+        Self { inner: Mutex::new(inner), ttl, max_bytes }
+    }
+
+    /// False where it was switched off.
+    pub fn is_on(&self) -> bool {
+        !self.ttl.is_zero() && self.max_bytes > 0
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner<E>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer, if it is there and young enough.
+    pub fn get(&self, key: Key, now: Instant, max_age: Option<Duration>) -> Option<Arc<Stored>> {
+        self.inner().get(key, now, max_age)
+    }
+
+    /// The answer, or the flight that will bring it, or the duty to make it.
+    pub fn get_or_begin(&self, key: Key, now: Instant, max_age: Option<Duration>) -> Lookup<E> {
+        let mut inner = self.inner();
+        if let Some(answer) = inner.get(key, now, max_age) {
+            return Lookup::Hit(answer);
+        }
+        if let Some(flight) = inner.flights.get(&key) {
+            return Lookup::UnderWay(flight.clone());
+        }
+        let (sender, receiver) = watch::channel(None);
+        inner.flights.insert(key, receiver);
+        Lookup::Absent(sender, Since(inner.changes))
+    }
+
+    /// The state of the world now, for an answer that is made without single-flight.
+    pub fn since(&self) -> Since {
+        Since(self.inner().changes)
+    }
+
+    /// Ends a flight: whoever asks from now on looks for a stored answer.
+    pub fn land(&self, key: Key) {
+        self.inner().flights.remove(&key);
+    }
+
+    /// Keeps an answer, unless what it was read from changed meanwhile. True where it was kept.
+    pub fn store(&self, key: Key, label: Label, answer: Arc<Stored>, since: Since, now: Instant) -> bool {
+        let bytes = size_of(&answer, &label);
+        let mut inner = self.inner();
+        let changed = |table: &String| inner.changed_at.get(table).is_some_and(|at| *at > since.0);
+        let outdated = !answer.tables.is_empty() && (inner.all_changed_at > since.0 || answer.tables.iter().any(changed));
+        if !self.is_on() || !answer.storable || outdated || bytes > self.max_bytes {
+            return false;
+        }
+        inner.remove(key);
+        inner.uses += 1;
+        let used = inner.uses;
+        inner.order.insert(used, key);
+        inner.bytes += bytes;
+        inner.entries.insert(key, Entry { answer, label, made: now, expires: now + self.ttl, bytes, used });
+        while inner.bytes > self.max_bytes {
+            let Some(oldest) = inner.order.first_key_value().map(|(_, key)| *key) else { break };
+            inner.remove(oldest);
+        }
+        true
+    }
+
+    /// A table changed: what was read from it is gone.
+    pub fn table_changed(&self, table: &str) {
+        let mut inner = self.inner();
+        inner.changes += 1;
+        let change = inner.changes;
+        inner.changed_at.insert(table.to_owned(), change);
+        inner.remove_where(|entry| entry.answer.tables.contains(table));
+    }
+
+    /// Anything may have changed: what was read from tables is gone.
+    pub fn everything_changed(&self) {
+        let mut inner = self.inner();
+        inner.changes += 1;
+        inner.all_changed_at = inner.changes;
+        inner.remove_where(|entry| !entry.answer.tables.is_empty());
+    }
+
+    /// Drops the chosen entries of a tenant; how many they were.
+    pub fn invalidate(&self, tenant: &str, chosen: impl Fn(&Label, &BTreeSet<String>, Duration) -> bool, now: Instant) -> usize {
+        self.inner().remove_where(|entry| {
+            entry.label.tenant == tenant && chosen(&entry.label, &entry.answer.tables, now.saturating_duration_since(entry.made))
+        })
+    }
+
+    /// Entries and bytes of a tenant, and the limit for all.
+    pub fn status(&self, tenant: &str, now: Instant) -> (usize, u64, u64) {
+        let inner = self.inner();
+        let own = inner.entries.values().filter(|entry| entry.label.tenant == tenant && entry.expires > now);
+        let (count, bytes) = own.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.bytes));
+        (count, bytes, self.max_bytes)
+    }
+}
+
+impl<E> Inner<E> {
+    fn get(&mut self, key: Key, now: Instant, max_age: Option<Duration>) -> Option<Arc<Stored>> {
+        let entry = self.entries.get_mut(&key)?;
+        if entry.expires <= now {
+            self.remove(key);
+            return None;
+        }
+        if max_age.is_some_and(|age| now.saturating_duration_since(entry.made) > age) {
+            return None;
+        }
+        self.uses += 1;
+        self.order.remove(&entry.used);
+        entry.used = self.uses;
+        self.order.insert(self.uses, key);
+        Some(entry.answer.clone())
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.order.remove(&entry.used);
+            self.bytes -= entry.bytes;
+        }
+    }
+
+    fn remove_where(&mut self, chosen: impl Fn(&Entry) -> bool) -> usize {
+        let keys: Vec<Key> = self.entries.iter().filter(|(_, entry)| chosen(entry)).map(|(key, _)| *key).collect();
+        keys.iter().for_each(|key| self.remove(*key));
+        keys.len()
+    }
+}
+
+/// What an entry takes, its bookkeeping included.
+fn size_of(answer: &Stored, label: &Label) -> u64 {
+    const BOOKKEEPING: usize = 400;
+    let sources = answer.sources.iter().map(|source| {
+        200 + source.statement.as_ref().map_or(0, String::len) + source.tables.iter().map(|table| table.len() + 24).sum::<usize>()
+    });
+    let texts = answer.response.len() + label.question.len() + label.tenant.len() + label.prefix.len();
+    u64::try_from(BOOKKEEPING + texts + sources.sum::<usize>()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(tables: &[&str], length: usize) -> Arc<Stored> {
+        Arc::new(Stored {
+            response: "x".repeat(length),
+            sources: Vec::new(),
+            tools_used: Vec::new(),
+            tokens: Tokens::default(),
+            cost_usd: 0.0,
+            baseline_cost_usd: 0.0,
+            tables: tables.iter().map(ToString::to_string).collect(),
+            storable: true,
+        })
+    }
+
+    fn label() -> Label {
+        Label { tenant: "acme".into(), question: "q".into(), prefix: "p".into() }
+    }
+
+    #[test]
+    fn an_expired_answer_is_never_a_hit() {
+        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let now = Instant::now();
+        let key = Key::of(["a"]);
+        assert!(cache.store(key, label(), answer(&[], 5), cache.since(), now));
+        assert!(cache.get(key, now + Duration::from_millis(9_999), None).is_some());
+        assert!(cache.get(key, now + Duration::from_secs(10), None).is_none());
+    }
+
+    #[test]
+    fn an_answer_being_made_while_its_table_changes_is_not_stored() {
+        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let since = cache.since();
+        cache.table_changed("public.companies");
+        assert!(!cache.store(Key::of(["a"]), label(), answer(&["public.companies"], 5), since, Instant::now()));
+        assert!(cache.store(Key::of(["b"]), label(), answer(&["public.others"], 5), since, Instant::now()));
+        cache.everything_changed();
+        assert!(cache.get(Key::of(["b"]), Instant::now(), None).is_none());
+    }
+
+    #[test]
+    fn memory_stays_below_its_bound_and_the_least_recently_used_goes_first() {
+        let cache = Cache::<()>::new(Duration::from_secs(10), 4_500);
+        let now = Instant::now();
+        for name in ["a", "b", "c", "d"] {
+            assert!(cache.store(Key::of([name]), label(), answer(&[], 1_000), cache.since(), now));
+            assert!(cache.get(Key::of(["a"]), now, None).is_some());
+        }
+        assert!(cache.get(Key::of(["b"]), now, None).is_none());
+        assert!(cache.get(Key::of(["d"]), now, None).is_some());
+        assert!(cache.status("acme", now).1 <= 4_500);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn different_parts_have_different_keys(a in "[a-c]{0,4}", b in "[a-c]{0,4}", c in "[a-c]{0,4}", d in "[a-c]{0,4}") {
+            let equal = (&a, &b) == (&c, &d);
+            proptest::prop_assert_eq!(Key::of([a.as_str(), b.as_str()]) == Key::of([c.as_str(), d.as_str()]), equal);
+        }
+    }
+}

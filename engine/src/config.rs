@@ -1,0 +1,267 @@
+//! What the environment means: read once, checked whole, all mistakes in one message.
+
+use secrecy::SecretString;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The engine, as its operator meant it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The Claude endpoint, without a final slash.
+    pub anthropic_url: String,
+    /// The key for it.
+    pub anthropic_key: SecretString,
+    /// The model.
+    pub model: String,
+    /// The Arcade endpoint and key, where there is one.
+    pub arcade: Option<(String, SecretString)>,
+    /// The database behind the SQL tools.
+    pub database_url: String,
+    /// Whether a role with more rights ends the start.
+    pub role_check: RoleCheck,
+    /// Where audit events last.
+    pub state_dir: PathBuf,
+    /// What the file tools may read.
+    pub file_roots: Vec<PathBuf>,
+    /// Who may ask.
+    pub clients: Vec<Client>,
+    /// How long an answer is kept; zero switches the cache off.
+    pub cache_ttl: Duration,
+    /// How much memory answers may take; zero switches the cache off.
+    pub cache_max_bytes: u64,
+    /// For a whole question.
+    pub request_timeout: Duration,
+    /// For one tool call.
+    pub tool_timeout: Duration,
+    /// How long a token is good.
+    pub token_ttl: Duration,
+    /// Requests to Claude for one question.
+    pub max_turns: u32,
+}
+
+/// What to do about a database role that may do more than read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleCheck {
+    /// End the start.
+    Refuse,
+    /// Say so and go on.
+    Warn,
+}
+
+/// One who may ask.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// Its name.
+    pub id: String,
+    /// Its secret.
+    pub secret: SecretString,
+    /// Its tenant.
+    pub tenant: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// Whether it may ask for others.
+    #[serde(default)]
+    pub act_as: bool,
+    /// Requests a minute.
+    #[serde(default)]
+    pub rate_per_minute: Option<u32>,
+    /// The tables that it may read.
+    #[serde(default)]
+    pub tables: Option<Vec<String>>,
+    /// The tools that it may use, `SQL.*` for a toolkit.
+    #[serde(default)]
+    pub tools: Option<Vec<String>>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientsFile {
+    clients: Vec<Client>,
+}
+
+/// Everything that is wrong with the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<String>);
+
+impl std::fmt::Display for Mistakes {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0.iter().map(|mistake| format!("  - {mistake}")).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+impl Config {
+    /// Reads the contract's variables through `get`.
+    pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+        let mut reader = Reader { get, mistakes: Vec::new() };
+        let config = Self {
+            listen: reader.parsed("FACT_LISTEN", "127.0.0.1:18080", "an address such as `127.0.0.1:18080`"),
+            anthropic_url: reader.url("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
+            anthropic_key: reader.required("ANTHROPIC_API_KEY", "the key for Claude").into(),
+            model: reader.text("FACT_MODEL", "claude-sonnet-5-5"),
+            arcade: reader.arcade(),
+            database_url: reader.database(),
+            role_check: reader.role_check(),
+            state_dir: PathBuf::from(reader.text("FACT_STATE_DIR", "fact-state")),
+            file_roots: reader.roots(),
+            clients: reader.clients(),
+            cache_ttl: reader.seconds("FACT_CACHE_TTL_SECONDS", 3600),
+            cache_max_bytes: reader.parsed("FACT_CACHE_MAX_BYTES", "268435456", "a number of bytes"),
+            request_timeout: reader.seconds("FACT_REQUEST_TIMEOUT_SECONDS", 30),
+            tool_timeout: reader.seconds("FACT_TOOL_TIMEOUT_SECONDS", 10),
+            token_ttl: reader.seconds("FACT_TOKEN_TTL_SECONDS", 3600),
+            max_turns: reader.parsed("FACT_MAX_TURNS", "8", "a number of turns"),
+        };
+        if reader.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(reader.mistakes)) }
+    }
+}
+
+struct Reader<G> {
+    get: G,
+    mistakes: Vec<String>,
+}
+
+impl<G: Fn(&str) -> Option<String>> Reader<G> {
+    fn value(&self, name: &str) -> Option<String> {
+        (self.get)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    fn text(&self, name: &str, default: &str) -> String {
+        self.value(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn required(&mut self, name: &str, what: &str) -> String {
+        self.value(name).unwrap_or_else(|| {
+            self.mistakes.push(format!("`{name}` is not set: it takes {what}"));
+            String::new()
+        })
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: &str, what: &str) -> T
+    where
+        T: Fallback,
+    {
+        let text = self.text(name, default);
+        text.trim().parse().unwrap_or_else(|_| {
+            self.mistakes.push(format!("`{name}` is `{text}`: it takes {what}"));
+            T::fallback()
+        })
+    }
+
+    fn seconds(&mut self, name: &str, default: u64) -> Duration {
+        Duration::from_secs(self.parsed(name, &default.to_string(), "a whole number of seconds"))
+    }
+
+    fn url(&mut self, name: &str, default: &str) -> String {
+        let text = self.text(name, default);
+        if url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return text.trim_end_matches('/').to_owned();
+        }
+        self.mistakes.push(format!("`{name}` is `{text}`: it takes an `http://` or `https://` address"));
+        String::new()
+    }
+
+    fn arcade(&mut self) -> Option<(String, SecretString)> {
+        self.value("ARCADE_BASE_URL")?;
+        let url = self.url("ARCADE_BASE_URL", "");
+        let key = self.required("ARCADE_API_KEY", "the key for Arcade");
+        Some((url, key.into()))
+    }
+
+    fn database(&mut self) -> String {
+        let url = self.required("DATABASE_URL", "`postgres://…` of a role that may only read, or `sqlite:PATH`");
+        let known = ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme));
+        if !url.is_empty() && !known {
+            self.mistakes.push("`DATABASE_URL` cannot be read: it takes `postgres://USER:PASSWORD@HOST:PORT/NAME` or `sqlite:PATH`".into());
+        }
+        url
+    }
+
+    fn role_check(&mut self) -> RoleCheck {
+        match self.text("FACT_ROLE_CHECK", "refuse").as_str() {
+            "refuse" => RoleCheck::Refuse,
+            "warn" => RoleCheck::Warn,
+            other => {
+                self.mistakes.push(format!("`FACT_ROLE_CHECK` is `{other}`: it takes `refuse` or `warn`"));
+                RoleCheck::Refuse
+            }
+        }
+    }
+
+    fn roots(&mut self) -> Vec<PathBuf> {
+        let text = self.value("FACT_FILE_ROOTS").unwrap_or_default();
+        text.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect()
+    }
+
+    fn clients(&mut self) -> Vec<Client> {
+        let path = self.required("FACT_CLIENTS", "the path of a file `{\"clients\":[{\"id\",\"secret\",\"tenant\",\"scopes\":[]}]}`");
+        if path.is_empty() {
+            return Vec::new();
+        }
+        let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        let file = read.and_then(|text| serde_json::from_str::<ClientsFile>(&text).map_err(|error| error.to_string()));
+        match file {
+            Ok(file) => {
+                let mut seen = BTreeMap::new();
+                for client in &file.clients {
+                    if seen.insert(client.id.clone(), ()).is_some() {
+                        self.mistakes.push(format!("`FACT_CLIENTS` names the client `{}` twice", client.id));
+                    }
+                }
+                file.clients
+            }
+            Err(reason) => {
+                self.mistakes.push(format!("`FACT_CLIENTS` names `{path}`, which cannot be used: {reason}"));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Stands in for a value that could not be read, so that reading goes on to the next mistake.
+trait Fallback {
+    fn fallback() -> Self;
+}
+
+impl Fallback for SocketAddr {
+    fn fallback() -> Self {
+        Self::from(([127, 0, 0, 1], 0))
+    }
+}
+
+impl Fallback for u64 {
+    fn fallback() -> Self {
+        0
+    }
+}
+
+impl Fallback for u32 {
+    fn fallback() -> Self {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_mistakes_are_named_at_once() {
+        let environment = |name: &str| match name {
+            "FACT_LISTEN" => Some("nowhere".to_owned()),
+            "DATABASE_URL" => Some("mysql://x".to_owned()),
+            "FACT_CLIENTS" => Some("no-such-file.json".to_owned()),
+            _ => None,
+        };
+        let mistakes = Config::from_environment(environment).unwrap_err().0;
+        for name in ["FACT_LISTEN", "ANTHROPIC_API_KEY", "DATABASE_URL", "FACT_CLIENTS"] {
+            assert!(mistakes.iter().any(|mistake| mistake.contains(name)), "{name}: {mistakes:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The contract over HTTP: routes, who may use them, and how outcomes become answers. Nothing else knows axum.
+
+mod cache;
+mod failure;
+mod query;
+mod system;
+mod token;
+mod toolbox;
+
+use crate::answer::Answering;
+use crate::audit::{Audit, Happening};
+use crate::auth::{Auth, Principal};
+use crate::config::Config;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::http::{HeaderValue, header, request::Parts};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use failure::Failure;
+use fact_wire::ErrorCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// No body is longer.
+const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// What every handler may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    pub(crate) config: Arc<Config>,
+    pub(crate) answering: Answering,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) audit: Audit,
+    pub(crate) started: Instant,
+}
+
+/// All routes. Order of judgement: 404, 405, 401, 403, then the body.
+pub(crate) fn routes(engine: Engine) -> Router {
+    Router::new()
+        .route("/api/v1/query", post(query::query))
+        .route("/api/v1/health", get(system::health))
+        .route("/api/v1/ready", get(system::ready))
+        .route("/api/v1/metrics", get(system::metrics))
+        .route("/metrics", get(system::prometheus))
+        .route("/api/v1/audit", get(system::audit))
+        .route("/api/v1/cache/status", get(cache::status))
+        .route("/api/v1/cache/entries", delete(cache::invalidate))
+        .route("/api/v1/tools", get(toolbox::list))
+        .route("/api/v1/tools/{name}", get(toolbox::show))
+        .route("/api/v1/tools/{name}/execute", post(toolbox::execute))
+        .route("/api/v1/auth/token", post(token::grant))
+        .route("/api/v1/auth/validate", get(token::validate))
+        .route("/api/v1/auth/revoke", post(token::revoke))
+        .fallback(async |trace: Trace| Failure::new(ErrorCode::NotFound, "there is nothing at this path").with(&trace))
+        .method_not_allowed_fallback(async |trace: Trace| {
+            Failure::new(ErrorCode::MethodNotAllowed, "this path does not take this method").with(&trace)
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(engine.clone(), name_and_count))
+        .with_state(engine)
+}
+
+/// The id under which a request is found in logs, audit and answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Trace(pub(crate) String);
+
+impl<S: Sync> FromRequestParts<S> for Trace {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(fresh_trace())))
+    }
+}
+
+fn fresh_trace() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// Continues the caller's trace or begins one, and names it in the answer.
+async fn name_and_count(State(engine): State<Engine>, mut request: Request, next: Next) -> Response {
+    let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).and_then(trace_of);
+    let trace = Trace(given.unwrap_or_else(fresh_trace));
+    request.extensions_mut().insert(trace.clone());
+    let mut response = next.run(request).await;
+    if response.status().as_u16() >= 400 {
+        engine.answering.metrics.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    let span = format!("00-{}-{:016x}-01", trace.0, rand::random::<u64>());
+    for (name, value) in [("x-request-id", trace.0.as_str()), ("traceparent", span.as_str())] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// The trace id of a W3C `traceparent`.
+fn trace_of(header: &str) -> Option<String> {
+    let id = header.split('-').nth(1)?;
+    let hex = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    (hex && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
+}
+
+impl Engine {
+    /// Who asks, if the token may do this. A refusal is audited.
+    pub(crate) async fn authorize(&self, headers: &axum::http::HeaderMap, scope: Option<&str>, resource: &str, trace: &Trace) -> Result<Arc<Principal>, Failure> {
+        let token = bearer(headers);
+        let Some(principal) = token.and_then(|token| self.auth.principal(token)) else {
+            self.refused("unknown", "unknown", resource, "auth.token", trace).await;
+            return Err(Failure::new(ErrorCode::Unauthorized, "a valid bearer token is needed").with(trace));
+        };
+        if let Some(scope) = scope
+            && !principal.may(scope)
+        {
+            self.refused(&principal.client.id, &principal.client.tenant, resource, "auth.scope", trace).await;
+            return Err(Failure::new(ErrorCode::Forbidden, format!("the token lacks the scope `{scope}`")).with(trace));
+        }
+        Ok(principal)
+    }
+
+    async fn refused(&self, client_id: &str, tenant: &str, resource: &str, rule: &str, trace: &Trace) {
+        let happening = Happening {
+            kind: "refusal",
+            outcome: "refused",
+            client_id: client_id.to_owned(),
+            tenant: tenant.to_owned(),
+            resource: resource.to_owned(),
+            rule: Some(rule.to_owned()),
+            trace_id: trace.0.clone(),
+            details: serde_json::json!({}),
+        };
+        if let Err(error) = self.audit.record(happening).await {
+            tracing::error!(%error, "a refusal could not be audited");
+        }
+    }
+}
+
+/// The token of an `Authorization: Bearer` header.
+fn bearer(headers: &axum::http::HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The body, read whole; too long a one has its own code.
+async fn body(request: Request, trace: &Trace) -> Result<Bytes, Failure> {
+    axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
+        .await
+        .map_err(|_| Failure::new(ErrorCode::PayloadTooLarge, "the body is longer than 1 MiB").with(trace))
+}
+
+/// The body as JSON of a known form.
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], trace: &Trace) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| Failure::new(ErrorCode::InvalidRequest, format!("the body cannot be read: {error}")).with(trace))
+}

@@ -1,0 +1,68 @@
+//! Matching, by small cases.
+
+use super::*;
+use fact_mocks::journal::Upstream;
+
+fn entry(upstream: Upstream, what: &str, application: Option<&str>) -> Entry {
+    Entry {
+        sequence: 0,
+        upstream,
+        what: what.into(),
+        question: None,
+        nonce: None,
+        application: application.map(Into::into),
+        status: 200,
+        fault: None,
+        arrived_ns: 0,
+        first_byte_ns: 0,
+        ended_ns: 0,
+        scheduled_ns: 0,
+        usage: None,
+        cost_usd: 0.0,
+        uncached_usd: 0.0,
+        request: None,
+    }
+}
+
+#[test]
+fn a_probe_and_a_list_of_tools_do_not_break_the_silence_of_a_hit() {
+    let own = [
+        entry(
+            Upstream::Database,
+            "SELECT count(*) FROM companies",
+            Some("fact-probe-ready"),
+        ),
+        entry(Upstream::Database, "BEGIN READ ONLY", None),
+        entry(Upstream::Arcade, "GET /v1/tools", None),
+    ];
+    assert!(upstream::is_silent(&own), "{}", upstream::in_words(&own));
+    assert!(!upstream::is_silent(&[entry(
+        Upstream::Database,
+        "SELECT count(*) FROM companies",
+        Some("fact")
+    )]));
+    assert!(!upstream::is_silent(&[entry(
+        Upstream::Arcade,
+        "POST /v1/tools/execute",
+        None
+    )]));
+    assert!(!upstream::is_silent(&[entry(
+        Upstream::Claude,
+        "POST /v1/messages",
+        None
+    )]));
+}
+
+#[test]
+fn a_star_in_a_header_stands_for_any_characters() {
+    assert!(matches("fact; fwd=*; stored", "fact; fwd=uri-miss; stored") && matches("*", "3"));
+    assert!(!matches("fact; hit", "fact; hit; detail=stale"));
+}
+
+#[test]
+fn a_snapshot_that_differs_shows_the_lines() {
+    assert_eq!(
+        body::difference("{\n  \"a\": 1\n}", "{\n  \"a\": 2\n}"),
+        "line 2: -\"a\": 1 +\"a\": 2"
+    );
+}

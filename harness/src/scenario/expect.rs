@@ -1,0 +1,148 @@
+//! What must be seen of a step, as people write it.
+
+use super::values::{Count, OneOf, Percent};
+use fact_mocks::script::Millis;
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+use std::fmt;
+
+/// What must be seen; what is left out is not looked at, but that `ask` and `execute` must succeed unless
+/// a `status`, an `error` or a `rule` is expected.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// The HTTP status, or several that will do.
+    pub status: Option<OneOf<u16>>,
+    /// What the cache did, by the journal and the target's word.
+    pub cache: Option<OneOf<CacheStatus>>,
+    /// What reached the upstreams during the whole step.
+    pub upstream: Option<Upstreams>,
+    /// The `code` of the error.
+    pub error: Option<OneOf<String>>,
+    /// The rule that refused.
+    pub rule: Option<OneOf<String>>,
+    /// How long each answer took.
+    pub took: Option<Took>,
+    /// Headers by name; `*` in a value stands for any characters.
+    pub headers: IndexMap<String, String>,
+    /// The body.
+    pub body: Option<Body>,
+    /// What Claude was told.
+    pub claude_saw: Option<ClaudeSaw>,
+    /// New events of the audit log, by type: `tool_call`, `refusal`, `login`, `admin`.
+    pub audit: IndexMap<String, Count>,
+    /// What the ledger says.
+    pub bill: Option<Bill>,
+    /// The database is as before, and no statement of the step named a relation in it.
+    pub no_trace: bool,
+}
+
+/// What the answer cache did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheStatus {
+    /// Answered without any upstream.
+    Hit,
+    /// Answered by a conversation.
+    Miss,
+    /// The cache was neither read nor written.
+    Bypass,
+    /// Answered anew and stored.
+    Refresh,
+    /// Shared another one's conversation.
+    Collapsed,
+    /// A stored answer past its time.
+    Stale,
+}
+
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+            Self::Refresh => "refresh",
+            Self::Collapsed => "collapsed",
+            Self::Stale => "stale",
+        })
+    }
+}
+
+/// How often each upstream was reached.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstreams {
+    /// Calls of the Messages API.
+    pub claude: Option<Count>,
+    /// Statements that name a relation of the user's.
+    pub sql: Option<Count>,
+    /// Tools executed or authorised at Arcade.
+    pub arcade: Option<Count>,
+}
+
+/// How long an answer took, from the send to the last byte.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Took {
+    /// So long or longer.
+    pub at_least: Option<Millis>,
+    /// So long or shorter.
+    pub at_most: Option<Millis>,
+}
+
+/// The body of an answer.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Body {
+    /// Compared with the stored one.
+    pub snapshot: bool,
+    /// Paths that differ each time, such as `$.query_id` or `$.sources[*].at`.
+    pub redact: Vec<String>,
+    /// Values by path, such as `$.rows[0].name`.
+    pub equals: IndexMap<String, Value>,
+    /// Texts that it has.
+    pub contains: Vec<String>,
+    /// Texts that it has not.
+    pub lacks: Vec<String>,
+}
+
+/// What Claude was told during the step.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClaudeSaw {
+    /// Whether a `tool_result` had `is_error`.
+    pub tool_error: Option<bool>,
+    /// The largest number of `tool_result` in one user message.
+    pub parallel_results: Option<Count>,
+    /// Texts in one of its requests.
+    pub contains: Vec<String>,
+    /// Texts in none of its requests.
+    pub lacks: Vec<String>,
+}
+
+/// What the ledger says.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bill {
+    /// How far the step's bill lies below the uncached price, such as `">= 65%"`.
+    pub reduction: Option<Reduction>,
+}
+
+/// A least reduction, written `>= 65%`.
+#[derive(Debug, Clone, Copy, PartialEq, JsonSchema)]
+pub struct Reduction(#[schemars(with = "String")] pub f64);
+
+impl<'de> Deserialize<'de> for Reduction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let share = text
+            .trim()
+            .strip_prefix(">=")
+            .and_then(|share| share.parse::<Percent>().ok());
+        share.map(|share| Self(share.0 / 100.0)).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is not a reduction; write `\">= 65%\"`"))
+        })
+    }
+}

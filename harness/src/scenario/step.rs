@@ -1,0 +1,216 @@
+//! What a step does: exactly one of `ask`, `execute`, `request`, `sql`, `wait` and `fault`.
+
+use super::expect::Expect;
+use fact_mocks::script::{Fault, Millis};
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// One step, and what must be seen of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Step {
+    /// What is done.
+    pub verb: Verb,
+    /// What must be seen.
+    pub expect: Expect,
+    /// The row of `for_each` that it was made for.
+    #[serde(skip)]
+    pub row: Option<String>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Verb {
+    /// Asks a question.
+    Ask(Ask),
+    /// Executes a tool.
+    Execute(Execute),
+    /// Sends any HTTP request.
+    Request(Request),
+    /// A statement by the database's owner, not through the relay.
+    Sql(String),
+    /// Lets time pass.
+    Wait(Millis),
+    /// From now on the mocks fail so.
+    Fault(Faults),
+}
+
+impl Verb {
+    /// Its name, as it is written.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ask(_) => "ask",
+            Self::Execute(_) => "execute",
+            Self::Request(_) => "request",
+            Self::Sql(_) => "sql",
+            Self::Wait(_) => "wait",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
+
+/// A question.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// The client that asks.
+    #[serde(rename = "as", default = "alice")]
+    pub client: String,
+    /// What it asks.
+    pub question: String,
+    /// How many times in all; as often as `at_once` without it, else once.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// How many at the same time.
+    #[serde(default)]
+    pub at_once: Option<u32>,
+    /// Sent as `cache_options`.
+    #[serde(default)]
+    pub cache_options: Option<Value>,
+}
+
+/// A tool and its arguments.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Execute {
+    /// The client that executes it.
+    #[serde(rename = "as", default = "alice")]
+    pub client: String,
+    /// `Toolkit.Tool`.
+    pub tool: String,
+    /// Its arguments.
+    #[serde(default = "no_arguments")]
+    pub arguments: Value,
+    /// How many times in all.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// How many at the same time.
+    #[serde(default)]
+    pub at_once: Option<u32>,
+}
+
+/// Any HTTP request. Texts may hold `{{ token.CLIENT }}`, `{{ secret.CLIENT }}`, `{{ last.PATH }}` (a value of the
+/// last answer), `{{ file_root }}` and `{{ outside }}`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// `GET` without it.
+    #[serde(default = "get")]
+    pub method: String,
+    /// From the root, with its query string.
+    pub path: String,
+    /// The client whose token is sent; without it and `token`, none is.
+    #[serde(rename = "as", default)]
+    pub client: Option<String>,
+    /// A token, literally.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Further headers.
+    #[serde(default)]
+    pub headers: IndexMap<String, String>,
+    /// A text is sent as it is, anything else as JSON.
+    #[serde(default)]
+    pub body: Option<Value>,
+    /// How many times in all.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// How many at the same time.
+    #[serde(default)]
+    pub at_once: Option<u32>,
+}
+
+/// How the mocks fail from now on; an empty list heals.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Faults {
+    /// Of Claude.
+    pub claude: Vec<Fault>,
+}
+
+fn alice() -> String {
+    "alice".to_owned()
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn no_arguments() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// A step as it is written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// Asks a question.
+    #[serde(default)]
+    ask: Option<Ask>,
+    /// Executes a tool.
+    #[serde(default)]
+    execute: Option<Execute>,
+    /// Sends any HTTP request.
+    #[serde(default)]
+    request: Option<Request>,
+    /// A statement by the database's owner, not through the relay.
+    #[serde(default)]
+    sql: Option<String>,
+    /// Lets time pass.
+    #[serde(default)]
+    wait: Option<Millis>,
+    /// From now on the mocks fail so.
+    #[serde(default)]
+    fault: Option<Faults>,
+    /// What must be seen.
+    #[serde(default)]
+    expect: Option<Expect>,
+}
+
+impl TryFrom<Written> for Step {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let mut verbs = Vec::new();
+        verbs.extend(written.ask.map(Verb::Ask));
+        verbs.extend(written.execute.map(Verb::Execute));
+        verbs.extend(written.request.map(Verb::Request));
+        verbs.extend(written.sql.map(Verb::Sql));
+        verbs.extend(written.wait.map(Verb::Wait));
+        verbs.extend(written.fault.map(Verb::Fault));
+        let names: Vec<&str> = verbs.iter().map(Verb::name).collect();
+        if names.len() > 1 {
+            return Err(format!(
+                "a step does one thing, this one does {}: make it several steps",
+                names.join(" and ")
+            ));
+        }
+        let Some(verb) = verbs.pop() else {
+            return Err("a step does one of `ask`, `execute`, `request`, `sql`, `wait`, `fault`; this one does nothing".into());
+        };
+        if written.expect.is_some() && matches!(verb, Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_))
+        {
+            return Err(format!(
+                "nothing can be expected of `{}`; expect it of the step after it",
+                verb.name()
+            ));
+        }
+        Ok(Self {
+            verb,
+            expect: written.expect.unwrap_or_default(),
+            row: None,
+        })
+    }
+}
+
+impl JsonSchema for Step {
+    fn schema_name() -> Cow<'static, str> {
+        "Step".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
+    }
+}

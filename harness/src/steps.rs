@@ -1,0 +1,212 @@
+//! Does the steps of a scenario one after the other, and hands what was seen of each to the judge.
+
+mod fill;
+
+use crate::client::{Observation, Plain};
+use crate::expect::{self, Seen};
+use crate::scenario::Scenario;
+use crate::scenario::step::{Execute, Request, Step, Verb};
+use crate::world::World;
+use fact_reports::run::{Check, Outcome};
+use fill::Fill;
+use futures_util::future::join_all;
+use serde_json::Value;
+
+/// Does all steps and judges them.
+pub async fn run_steps(scenario: &Scenario, world: &World) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut last = Value::Null;
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let name = name_of(step, index + 1);
+        match run_step(scenario, step, index + 1, &name, &last, world).await {
+            Ok((mut judged, body)) => {
+                checks.append(&mut judged);
+                last = body.unwrap_or(last);
+            }
+            Err(reason) => checks.push(Check {
+                step: name,
+                what: "the step itself".into(),
+                expected: "it can be done".into(),
+                seen: reason,
+                outcome: Outcome::Failed,
+                curl: None,
+            }),
+        }
+    }
+    checks
+}
+
+fn name_of(step: &Step, number: usize) -> String {
+    match &step.row {
+        None => format!("step {number}: {}", step.verb.name()),
+        Some(row) => format!("step {number}: {} ({row})", step.verb.name()),
+    }
+}
+
+async fn run_step(
+    scenario: &Scenario,
+    step: &Step,
+    number: usize,
+    name: &str,
+    last: &Value,
+    world: &World,
+) -> Result<(Vec<Check>, Option<Value>), String> {
+    match &step.verb {
+        Verb::Wait(duration) => tokio::time::sleep(duration.0).await,
+        Verb::Sql(statement) => world
+            .database
+            .execute_as_owner(statement)
+            .await
+            .map_err(|error| error.to_string())?,
+        Verb::Fault(faults) => world.mocks.set_claude_faults(faults.claude.clone()),
+        Verb::Ask(_) | Verb::Execute(_) | Verb::Request(_) => {
+            let sender = Sender::prepare(&step.verb, last, world).await?;
+            let before = expect::Before::take(&step.expect, world).await?;
+            let observations = sender.send_all(world).await?;
+            world.settle().await;
+            let body = observations.last().and_then(|seen| seen.body.clone());
+            let seen = Seen {
+                observations,
+                entries: world.journal.since(before.journal),
+                before,
+            };
+            return Ok((
+                expect::judge(scenario, step, number, name, &seen, world).await,
+                body,
+            ));
+        }
+    }
+    Ok((Vec::new(), None))
+}
+
+/// One request that can be sent again and again.
+#[derive(Debug)]
+struct Sender {
+    sending: Sending,
+    times: u32,
+    at_once: u32,
+}
+
+#[derive(Debug)]
+enum Sending {
+    Ask {
+        client: String,
+        question: String,
+        cache_options: Option<Value>,
+    },
+    Execute(Execute),
+    Request(Plain),
+}
+
+impl Sender {
+    /// Fills in templates and fetches the token, so that the step itself makes one request and nothing else.
+    async fn prepare(verb: &Verb, last: &Value, world: &World) -> Result<Self, String> {
+        let fill = Fill::new(verb, last, world).await?;
+        let (sending, times, at_once) = match verb {
+            Verb::Ask(ask) => {
+                let question = fill.text(&ask.question)?;
+                let sending = Sending::Ask {
+                    client: ask.client.clone(),
+                    question,
+                    cache_options: ask.cache_options.clone(),
+                };
+                (sending, ask.times, ask.at_once)
+            }
+            Verb::Execute(execute) => {
+                let filled = Execute {
+                    arguments: fill.value(&execute.arguments)?,
+                    ..execute.clone()
+                };
+                (Sending::Execute(filled), execute.times, execute.at_once)
+            }
+            Verb::Request(request) => (
+                Sending::Request(plain(request, &fill, world).await?),
+                request.times,
+                request.at_once,
+            ),
+            Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) => {
+                return Err(format!("`{}` sends nothing", verb.name()));
+            }
+        };
+        if let Sending::Ask { client, .. } | Sending::Execute(Execute { client, .. }) = &sending {
+            world
+                .client
+                .token(client)
+                .await
+                .map_err(|error| error.to_string())?;
+        }
+        let at_once = at_once.unwrap_or(1).max(1);
+        Ok(Self {
+            sending,
+            times: times.unwrap_or(1).max(at_once),
+            at_once,
+        })
+    }
+
+    async fn send_all(&self, world: &World) -> Result<Vec<Observation>, String> {
+        let mut observations = Vec::new();
+        let mut left = self.times;
+        while left > 0 {
+            let together = left.min(self.at_once);
+            let flights = (0..together).map(|_| self.send(world));
+            for seen in join_all(flights).await {
+                observations.push(seen?);
+            }
+            left -= together;
+        }
+        Ok(observations)
+    }
+
+    async fn send(&self, world: &World) -> Result<Observation, String> {
+        let seen = match &self.sending {
+            Sending::Ask {
+                client,
+                question,
+                cache_options,
+            } => {
+                world
+                    .client
+                    .ask(client, question, cache_options.as_ref())
+                    .await
+            }
+            Sending::Execute(execute) => {
+                world
+                    .client
+                    .execute(&execute.client, &execute.tool, &execute.arguments)
+                    .await
+            }
+            Sending::Request(request) => Ok(world.client.send(request).await),
+        };
+        seen.map_err(|error| error.to_string())
+    }
+}
+
+async fn plain(request: &Request, fill: &Fill, world: &World) -> Result<Plain, String> {
+    let token = match (&request.token, &request.client) {
+        (Some(token), _) => Some(fill.text(token)?),
+        (None, Some(client)) => Some(
+            world
+                .client
+                .token(client)
+                .await
+                .map_err(|error| error.to_string())?,
+        ),
+        (None, None) => None,
+    };
+    let headers = request
+        .headers
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), fill.text(value)?)));
+    let body = match &request.body {
+        None => None,
+        Some(Value::String(text)) => Some(fill.text(text)?),
+        Some(value) => Some(fill.value(value)?.to_string()),
+    };
+    Ok(Plain {
+        method: request.method.clone(),
+        path: fill.text(&request.path)?,
+        token,
+        headers: headers.collect::<Result<_, String>>()?,
+        body,
+    })
+}

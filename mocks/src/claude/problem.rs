@@ -1,0 +1,67 @@
+//! Errors as the Messages API words them.
+
+use serde_json::json;
+
+use crate::body::Answer;
+
+/// A refusal: status, type and message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) status: u16,
+    kind: &'static str,
+    message: String,
+}
+
+impl Problem {
+    /// The error that goes with this status.
+    pub(crate) fn of_status(status: u16, message: impl Into<String>) -> Self {
+        let kind = match status {
+            401 => "authentication_error",
+            402 => "billing_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            409 => "conflict_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            504 => "timeout_error",
+            529 => "overloaded_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        };
+        Self {
+            status,
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// A 400.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::of_status(400, message)
+    }
+
+    /// The error of an injected fault.
+    pub(crate) fn injected(status: u16) -> Self {
+        Self::of_status(
+            status,
+            match status {
+                429 => "This request would exceed your organization's rate limit.",
+                500 => "Internal server error",
+                529 => "Overloaded",
+                _ => "Injected by the scenario",
+            },
+        )
+    }
+
+    pub(crate) fn answer(&self, request_id: &str) -> Answer {
+        Answer::json(
+            self.status,
+            &json!({
+                "type": "error",
+                "error": {"type": self.kind, "message": self.message},
+                "request_id": request_id,
+            }),
+        )
+        .header("request-id", request_id)
+    }
+}
