@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const KINDS: &[&str] = &["yaml", "sql", "jsonl", "json"];
 
 fn main() -> std::io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../scenarios");
     println!("cargo::rerun-if-changed={}", root.display());
     let root = root.canonicalize()?;
     let mut files = Vec::new();

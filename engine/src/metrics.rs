@@ -82,14 +82,14 @@ impl Metrics {
     pub fn as_prometheus(&self) -> String {
         let mut text = String::new();
         for (name, help, value) in self.counters() {
-            drop(writeln!(text, "# HELP fact_{name} {help}\n# TYPE fact_{name} counter\nfact_{name} {value}"));
+            let _ = writeln!(text, "# HELP fact_{name} {help}\n# TYPE fact_{name} counter\nfact_{name} {value}");
         }
         text.push_str("# HELP fact_tokens_total Tokens as billed.\n# TYPE fact_tokens_total counter\n");
         for (kind, value) in self.tokens() {
-            drop(writeln!(text, "fact_tokens_total{{kind=\"{kind}\"}} {value}"));
+            let _ = writeln!(text, "fact_tokens_total{{kind=\"{kind}\"}} {value}");
         }
         let cost = self.cost_usd();
-        drop(writeln!(text, "# HELP fact_cost_usd_total Dollars billed by Claude.\n# TYPE fact_cost_usd_total counter\nfact_cost_usd_total {cost}"));
+        let _ = writeln!(text, "# HELP fact_cost_usd_total Dollars billed by Claude.\n# TYPE fact_cost_usd_total counter\nfact_cost_usd_total {cost}");
         text
     }
 }

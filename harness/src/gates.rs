@@ -8,7 +8,12 @@ use fact_reports::run::{Gate, Outcome};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Subject {
     /// A quantile of the response time of a class, such as `hit.p95`.
-    Quantile { class: String, quantile: f64 },
+    Quantile {
+        /// `hit`, `miss` or `tool`.
+        class: String,
+        /// Between 0 and 1.
+        quantile: f64,
+    },
     /// The share of requests that succeeded.
     Success,
     /// What hits saved of the uncached price.
@@ -109,7 +114,7 @@ fn judge_quantile(limit: &Limit, class: &str, point: f64, measured: &Measured) -
     let (lower, upper) = share_bounds(above, total);
     let outcome = by_bounds(lower > allowed, upper <= allowed);
     let (from, to) = quantile_interval(&ordered, point);
-    let end = |value: Option<u64>, open: &str| value.map_or_else(|| open.to_owned(), |value| in_words(value));
+    let end = |value: Option<u64>, open: &str| value.map_or_else(|| open.to_owned(), in_words);
     gate(
         limit,
         &quantile(&ordered, point).map(in_words).unwrap_or_default(),

@@ -22,13 +22,15 @@ pub fn plan(load: &Load, scenario: &str, seed: u64) -> Vec<Planned> {
     let mut random = generator(scenario, seed);
     let warm_up_ns = nanoseconds(load.warm_up_seconds());
     let end_ns = warm_up_ns + nanoseconds(load.open.for_seconds());
-    let gap_seconds = 1.0 / load.open.rate_per_second();
+    let rate = load.open.rate_per_second();
     let mut due_seconds = 0.0;
+    let mut number = 0.0;
     let mut planned = Vec::new();
     loop {
-        due_seconds += match load.open.arrivals {
-            Arrivals::Constant => gap_seconds,
-            Arrivals::Poisson => -gap_seconds * (1.0 - random.random::<f64>()).ln(),
+        number += 1.0;
+        due_seconds = match load.open.arrivals {
+            Arrivals::Constant => number / rate,
+            Arrivals::Poisson => due_seconds - (1.0 - random.random::<f64>()).ln() / rate,
         };
         let due_ns = nanoseconds(due_seconds);
         if due_ns >= end_ns {

@@ -117,10 +117,11 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, watch: &mut imp
     let clock = Clock::start();
     let started_at = jiff::Timestamp::now().to_string();
     let mut stop = std::pin::pin!(stop);
+    let data = Data::shipped();
     let request = database::Request { kind: config.database.clone(), image: config.image.clone() };
     watch(Event::Progress("choosing a database …".into()));
     let server = tokio::select! {
-        server = database::choose(&request, &Data::shipped()) => server?,
+        server = database::choose(&request, &data) => server?,
         () = &mut stop => return Ok(interrupted_before_the_start(&config, started_at)),
     };
     watch(Event::Chosen(describe(&config, &server, chosen.len())));

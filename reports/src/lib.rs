@@ -1,3 +1,59 @@
 //! A finished run, rendered. Knows nothing of how a run is made.
 
+mod histogram;
+pub mod html;
+pub mod junit;
 pub mod run;
+pub mod terminal;
+mod verdict;
+
+use run::{Run, SCHEMA_VERSION};
+use std::path::{Path, PathBuf};
+pub use verdict::verdict;
+
+/// Why a saved run cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is none.
+    #[error("this is no run of `fact`: {0}")]
+    Form(#[from] serde_json::Error),
+    /// It is from the future.
+    #[error("this run has schema version {0}, newer than this fact reads ({SCHEMA_VERSION})")]
+    Newer(u64),
+}
+
+/// Why a report could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}: {source}", path = path.display())]
+pub struct WriteError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// Reads a `run.json`.
+pub fn read_run(text: &str) -> Result<Run, ReadError> {
+    let value: serde_json::Value = serde_json::from_str(text)?;
+    match value["schema_version"].as_u64() {
+        Some(version) if version > u64::from(SCHEMA_VERSION) => Err(ReadError::Newer(version)),
+        _ => Ok(serde_json::from_value(value)?),
+    }
+}
+
+/// Writes the folder of a run, the verdict first.
+pub fn write(run: &Run, journal: &[String], folder: &Path, strict: bool) -> Result<(), WriteError> {
+    let verdict = verdict(run, strict);
+    let as_json = |value: serde_json::Result<String>| value.unwrap_or_default() + "\n";
+    let files = [
+        ("verdict.json", as_json(serde_json::to_string_pretty(&verdict))),
+        ("run.json", as_json(serde_json::to_string_pretty(run))),
+        ("report.html", html::render(run, &verdict)),
+        ("junit.xml", junit::render(run)),
+        ("journal.ndjson", journal.iter().map(|line| format!("{line}\n")).collect()),
+    ];
+    std::fs::create_dir_all(folder).map_err(|source| WriteError { path: folder.to_owned(), source })?;
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|source| WriteError { path, source })?;
+    }
+    Ok(())
+}

@@ -172,12 +172,12 @@ fn mock_lag(entries: &[Entry]) -> Vec<u64> {
 /// The first answer has to be paid for; the others should be free. Its conversation's uncached price is what
 /// each of them would have cost.
 fn hit_cost(sent: &[Sent], shared: &[&Entry]) -> Option<HitCost> {
-    let billed: Vec<_> = shared.iter().filter(|entry| entry.upstream == Upstream::Claude).collect();
+    let billed: Vec<&Entry> = shared.iter().filter(|entry| entry.upstream == Upstream::Claude).copied().collect();
     let first = billed.iter().min_by_key(|entry| entry.arrived_ns)?;
     let first_request = sent.iter().find(|request| {
         request.planned.class == "hit" && request.sent_ns <= first.arrived_ns && first.arrived_ns < request.done_ns
     })?;
-    let (first_turns, later): (Vec<_>, Vec<_>) = billed.iter().partition(|entry| entry.arrived_ns < first_request.done_ns);
+    let (first_turns, later): (Vec<&Entry>, Vec<&Entry>) = billed.iter().copied().partition(|entry| entry.arrived_ns < first_request.done_ns);
     let conversation_usd: f64 = first_turns.iter().map(|entry| entry.uncached_usd).sum();
     let answers = count(sent.iter().filter(|request| request.planned.class == "hit").count()).checked_sub(1)?;
     (answers > 0 && conversation_usd > 0.0).then(|| HitCost {

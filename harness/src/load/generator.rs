@@ -38,7 +38,7 @@ pub struct Sent {
 }
 
 /// No answer takes longer: then it is a failure.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long before a due time the thread stops sleeping and spins.
 const SPIN: Duration = Duration::from_micros(150);

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
         Failure::new(code, error)
     })?;
     console::progress("");
-    fact_reports::write(&finished.run, &finished.journal, &out).map_err(Failure::usage)?;
+    fact_reports::write(&finished.run, &finished.journal, &out, args.strict).map_err(Failure::usage)?;
     point_latest(&out);
     let verdict = fact_reports::verdict(&finished.run, args.strict);
     for text in [fact_reports::terminal::failures(&finished.run), fact_reports::terminal::gates(&finished.run)] {

@@ -10,7 +10,7 @@ pub(crate) fn report(run: &Path, out: &Path) -> Result<u8, Failure> {
     let saved = fact_reports::read_run(&text).map_err(|error| Failure::usage(format!("{}: {error}", run.display())))?;
     let journal = std::fs::read_to_string(run.with_file_name("journal.ndjson")).unwrap_or_default();
     let journal: Vec<String> = journal.lines().map(ToOwned::to_owned).collect();
-    fact_reports::write(&saved, &journal, out).map_err(Failure::usage)?;
+    fact_reports::write(&saved, &journal, out, false).map_err(Failure::usage)?;
     let verdict = fact_reports::verdict(&saved, false);
     console::data(&fact_reports::terminal::last_line(&saved, &verdict, &out.display().to_string()));
     Ok(0)

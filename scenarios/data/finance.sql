@@ -1,0 +1,35 @@
+-- The scenarios' world on Postgres: companies and their quarters, invoices per tenant, and what nobody may read.
+-- Deterministic. Run by the owner in a fresh database; the role fact_reader is there already.
+CREATE TABLE companies (id int PRIMARY KEY, name text NOT NULL, symbol text NOT NULL UNIQUE, sector text NOT NULL, country text NOT NULL, employees int NOT NULL);
+COMMENT ON TABLE companies IS 'one row per listed company';
+COMMENT ON COLUMN companies.sector IS 'Technology, Energy, Health, Retail or Finance';
+INSERT INTO companies SELECT i, 'Company ' || i, 'C' || lpad(i::text, 3, '0'), (ARRAY['Technology','Energy','Health','Retail','Finance'])[1 + i % 5], (ARRAY['DE','US','JP','FR'])[1 + i % 4], 500 + i * 37 FROM generate_series(1, 40) i;
+CREATE TABLE financial_records (id int PRIMARY KEY, company_id int NOT NULL REFERENCES companies, year int NOT NULL, quarter text NOT NULL CHECK (quarter IN ('Q1','Q2','Q3','Q4')), revenue bigint NOT NULL, profit bigint NOT NULL, UNIQUE (company_id, year, quarter));
+COMMENT ON TABLE financial_records IS 'one row per company and quarter';
+COMMENT ON COLUMN financial_records.revenue IS 'in whole US dollars';
+COMMENT ON COLUMN financial_records.profit IS 'in whole US dollars; may be negative';
+INSERT INTO financial_records SELECT row_number() OVER (ORDER BY c, y, q), c, y, 'Q' || q, c * 1000000 + (y - 2019) * 50000 + q * 12500, c * 100000 + (y - 2019) * 4000 + q * 900 - 50000 FROM generate_series(1, 40) c, generate_series(2019, 2025) y, generate_series(1, 4) q;
+CREATE TABLE stock_prices (company_id int NOT NULL REFERENCES companies, day date NOT NULL, close numeric(12,4) NOT NULL, volume bigint NOT NULL, PRIMARY KEY (company_id, day));
+COMMENT ON COLUMN stock_prices.close IS 'in US dollars';
+INSERT INTO stock_prices SELECT c, date '2025-01-01' + i, 100 + c + (i * 7 % 13) * 0.25, 10000 * c + i FROM generate_series(1, 40) c, generate_series(0, 89) i;
+CREATE TABLE invoices (id int PRIMARY KEY, tenant text NOT NULL, customer text NOT NULL, amount numeric(12,2) NOT NULL, issued_on date NOT NULL);
+COMMENT ON TABLE invoices IS 'each tenant sees its own';
+INSERT INTO invoices SELECT i, (ARRAY['acme','globex'])[1 + i % 2], 'Customer ' || i % 17, 100 + i * 1.25, date '2025-01-01' + i % 90 FROM generate_series(1, 400) i;
+ALTER TABLE invoices ENABLE ROW LEVEL SECURITY;
+CREATE POLICY by_tenant ON invoices FOR SELECT TO fact_reader USING (tenant = current_setting('fact.tenant', true));
+CREATE TABLE secrets (id int PRIMARY KEY, secret text NOT NULL);
+INSERT INTO secrets VALUES (1, 'granted to nobody');
+CREATE VIEW annual_results WITH (security_invoker = on) AS SELECT company_id, year, sum(revenue)::bigint AS revenue, sum(profit)::bigint AS profit FROM financial_records GROUP BY company_id, year;
+COMMENT ON VIEW annual_results IS 'one row per company and year';
+CREATE FUNCTION fact_table_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('fact_table_changed', TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME); RETURN NULL; END $$;
+DO $$ DECLARE t text; BEGIN FOREACH t IN ARRAY ARRAY['companies','financial_records','stock_prices','invoices'] LOOP EXECUTE format('CREATE TRIGGER fact_table_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION fact_table_changed()', t); END LOOP; END $$;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO fact_reader;
+GRANT SELECT ON companies, financial_records, stock_prices, invoices, annual_results TO fact_reader;
+DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY, CREATE ON DATABASE %I FROM PUBLIC', current_database()); END $$;
+ALTER ROLE fact_reader SET default_transaction_read_only = on;
+ALTER ROLE fact_reader SET search_path = public;
+ALTER ROLE fact_reader SET statement_timeout = '5s';
+ALTER ROLE fact_reader SET lock_timeout = '500ms';
+ALTER ROLE fact_reader SET idle_in_transaction_session_timeout = '10s';
+ANALYZE;
