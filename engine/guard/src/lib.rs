@@ -1,1 +1,7 @@
-//! May this statement or path be used? Pure decisions, no I/O.
+//! May this statement or path be used? Decides; runs and opens nothing.
+
+pub mod path;
+mod rules;
+pub mod sql;
+
+pub use rules::{Refusal, Rule};

@@ -1,0 +1,196 @@
+//! May this statement run? Parsed with Postgres' own grammar; then every value of the tree has to be known and allowed.
+
+mod allowed;
+mod tree;
+
+use crate::{Refusal, Rule};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A table or view that may be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The names of its columns.
+    pub columns: Vec<String>,
+}
+
+/// Everything that may be read.
+#[derive(Debug, Clone, Default)]
+pub struct Schema {
+    relations: BTreeMap<(String, String), BTreeSet<String>>,
+    columns: BTreeSet<String>,
+}
+
+/// What a name without a schema means.
+pub const DEFAULT_SCHEMA: &str = "public";
+
+impl Schema {
+    /// Of these relations.
+    pub fn new(relations: Vec<Relation>) -> Self {
+        let columns = relations.iter().flat_map(|relation| relation.columns.iter().cloned()).collect();
+        let entry = |relation: Relation| ((relation.schema, relation.name), relation.columns.into_iter().collect());
+        Self { relations: relations.into_iter().map(entry).collect(), columns }
+    }
+
+    fn has(&self, schema: &str, name: &str) -> bool {
+        let schema = if schema.is_empty() { DEFAULT_SCHEMA } else { schema };
+        self.relations.contains_key(&(schema.to_owned(), name.to_owned()))
+    }
+}
+
+/// A statement that only reads what may be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadOnlySql {
+    text: String,
+    tables: Vec<String>,
+}
+
+impl ReadOnlySql {
+    /// The statement, as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// As written, sorted, the default schema left out.
+    pub fn tables(&self) -> &[String] {
+        &self.tables
+    }
+}
+
+const LONGEST: usize = 16 * 1024;
+const MOST_COMMENTS: usize = 64;
+
+/// The limits on the text itself, for any dialect.
+pub fn check_text(statement: &str) -> Result<(), Refusal> {
+    if statement.contains('\0') {
+        return Err(Refusal::new(Rule::BadText, ""));
+    }
+    if statement.len() > LONGEST || statement.matches("/*").count() > MOST_COMMENTS {
+        return Err(Refusal::new(Rule::TooLong, ""));
+    }
+    if statement.trim().is_empty() {
+        return Err(Refusal::new(Rule::Empty, ""));
+    }
+    Ok(())
+}
+
+/// Decides on a statement for Postgres.
+pub fn check(statement: &str, schema: &Schema) -> Result<ReadOnlySql, Refusal> {
+    check_text(statement)?;
+    let parsed = pg_query::parse(statement, pg_query::ParserOptions::default()).map_err(|_| Refusal::new(Rule::DoesNotParse, ""))?;
+    let statements = &parsed.protobuf.stmts;
+    match statements.len() {
+        0 => return Err(Refusal::new(Rule::Empty, "")),
+        1 => {}
+        _ => return Err(Refusal::new(Rule::MultipleStatements, "")),
+    }
+    let tree = serde_json::to_value(&statements[0]).map_err(|_| Refusal::new(Rule::ConstructNotAllowed, ""))?;
+    let mut walk = tree::Walk::new(schema);
+    walk.statement(&tree["stmt"]).map_err(|(mut refusal, at)| {
+        if let Some(before) = at.and_then(|at| statement.get(..at)) {
+            let last = before.rsplit('\n').next().unwrap_or_default();
+            refusal.line = u32::try_from(before.matches('\n').count() + 1).ok();
+            refusal.column = u32::try_from(last.chars().count() + 1).ok();
+        }
+        refusal
+    })?;
+    Ok(ReadOnlySql { text: statement.to_owned(), tables: walk.tables() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Schema {
+        let relation = |name: &str, columns: &[&str]| Relation { schema: "public".into(), name: name.into(), columns: columns.iter().map(ToString::to_string).collect() };
+        Schema::new(vec![relation("companies", &["id", "name"]), relation("financial_records", &["company_id", "year", "quarter", "revenue"])])
+    }
+
+    #[test]
+    fn every_way_to_write_or_to_look_elsewhere_is_refused_by_its_rule() {
+        let cases = [
+            ("DELETE FROM companies", Rule::NotARead),
+            ("SELECT 1; DROP TABLE companies", Rule::MultipleStatements),
+            ("WITH d AS (DELETE FROM companies RETURNING id) SELECT * FROM d", Rule::WritesInCte),
+            ("SELECT * INTO x FROM companies", Rule::SelectInto),
+            ("SELECT * FROM companies FOR UPDATE", Rule::LockingClause),
+            ("EXPLAIN ANALYZE SELECT 1", Rule::Explain),
+            ("SELECT pg_sleep(1)", Rule::FunctionNotAllowed),
+            ("SELECT id FROM companies LIMIT nextval('s')", Rule::FunctionNotAllowed),
+            ("SELECT count(*) FILTER (WHERE set_config('a','b',true) = '') FROM companies", Rule::FunctionNotAllowed),
+            ("SELECT * FROM pg_read_file('/etc/passwd')", Rule::FunctionNotAllowed),
+            ("SELECT * FROM pg_stats", Rule::Catalog),
+            ("SELECT * FROM information_schema.tables", Rule::Catalog),
+            ("SELECT ctid FROM companies", Rule::Catalog),
+            ("SELECT * FROM secrets", Rule::RelationNotAllowed),
+            ("SELECT c.id FROM companies c JOIN secrets s ON s.id = c.id", Rule::RelationNotAllowed),
+            ("SELECT 1 UNION SELECT id FROM secrets", Rule::RelationNotAllowed),
+            ("SELECT * FROM other.companies", Rule::RelationNotAllowed),
+            ("SELECT 'x'::regclass", Rule::TypeNotAllowed),
+            ("SELECT 1 OPERATOR(x.+) 2", Rule::OperatorNotAllowed),
+            ("SELECT c.fn FROM companies c", Rule::ColumnNotFound),
+            ("SELECT current_user", Rule::ConstructNotAllowed),
+            ("COPY companies TO STDOUT", Rule::NotARead),
+            ("SELEC 1", Rule::DoesNotParse),
+            ("-- nothing", Rule::Empty),
+            ("SELECT * FROM generate_series(1, 100000000)", Rule::TooCostly),
+        ];
+        for (statement, rule) in cases {
+            assert_eq!(check(statement, &schema()).map_err(|refusal| refusal.rule), Err(rule), "{statement}");
+        }
+    }
+
+    #[test]
+    fn what_questions_need_is_taken_and_names_its_tables() {
+        let cases = [
+            "SELECT sum(revenue) AS revenue FROM financial_records WHERE quarter = 'Q1' AND year = 2025",
+            "SELECT c.name, f.revenue::numeric / 1e6 FROM companies c JOIN public.financial_records f ON f.company_id = c.id ORDER BY 2 DESC NULLS LAST LIMIT 5;",
+            "WITH t AS (SELECT year, sum(revenue) AS r FROM financial_records GROUP BY year) SELECT t.year, t.r, lag(t.r) OVER (ORDER BY t.year) FROM t",
+            "SELECT name FROM companies WHERE name ILIKE '%drop table%' OR 1 = 1 -- harmless",
+            "SELECT CASE WHEN id IN (SELECT company_id FROM financial_records) THEN 1 ELSE 0 END FROM companies UNION ALL VALUES (1)",
+        ];
+        for statement in cases {
+            assert!(check(statement, &schema()).is_ok(), "{statement}: {:?}", check(statement, &schema()));
+        }
+        assert_eq!(check(cases[1], &schema()).unwrap().tables(), ["companies", "financial_records"]);
+    }
+
+    #[test]
+    fn a_refusal_tells_the_place() {
+        let refusal = check("SELECT id,\n  pg_sleep(1) FROM companies", &schema()).unwrap_err();
+        assert_eq!((refusal.line, refusal.column), (Some(2), Some(3)));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_not_fatal() {
+        let nested = format!("{}SELECT 1{}", "SELECT * FROM (".repeat(300), ") x".repeat(300));
+        assert!(check(&nested, &schema()).is_err());
+        assert!(check(&"(".repeat(10_000), &schema()).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_accepted_statement_contains_a_write(
+            parts in proptest::collection::vec(proptest::sample::select(vec![
+                "SELECT", "1", "WITH x AS (", ")", "DELETE FROM companies", "INSERT INTO companies VALUES (1)", "UPDATE companies SET id = 1",
+                "FROM companies", "RETURNING id", "*", ";", "FROM x", "INTO y", "FOR UPDATE", ",", "DROP TABLE companies", "nextval('s')", "/*", "*/", "--\n",
+            ]), 1..10),
+        ) {
+            let statement = parts.join(" ");
+            if check(&statement, &schema()).is_ok() {
+                let tree = format!("{:?}", pg_query::parse(&statement, pg_query::ParserOptions::default()).unwrap().protobuf);
+                for node in ["DeleteStmt", "InsertStmt", "UpdateStmt", "DropStmt", "IntoClause", "LockingClause", "nextval"] {
+                    proptest::prop_assert!(!tree.contains(node), "{}", statement);
+                }
+            }
+        }
+
+        #[test]
+        fn any_text_gets_a_decision(text in "\\PC{0,60}") {
+            drop(check(&text, &schema()));
+        }
+    }
+}
