@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 const KINDS: &[&str] = &["yaml", "sql", "jsonl", "json"];
 
 fn main() -> std::io::Result<()> {
-    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../scenarios");
+    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default())
+        .join("../scenarios");
     println!("cargo::rerun-if-changed={}", root.display());
     let root = root.canonicalize()?;
     let mut files = Vec::new();

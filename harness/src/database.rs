@@ -22,7 +22,7 @@ pub struct Request {
 pub struct Data {
     /// For Postgres.
     pub postgres_sql: String,
-    /// For SQLite.
+    /// For `SQLite`.
     pub sqlite_sql: String,
 }
 
@@ -30,10 +30,15 @@ impl Data {
     /// The data inside the executable.
     pub fn shipped() -> Self {
         let of = |name: &str| {
-            let file = crate::scenario::shipped().into_iter().find(|(path, _)| path == name);
+            let file = crate::scenario::shipped()
+                .into_iter()
+                .find(|(path, _)| path == name);
             file.map(|(_, text)| text.to_owned()).unwrap_or_default()
         };
-        Self { postgres_sql: of("data/finance.sql"), sqlite_sql: of("data/finance.sqlite.sql") }
+        Self {
+            postgres_sql: of("data/finance.sql"),
+            sqlite_sql: of("data/finance.sqlite.sql"),
+        }
     }
 }
 
@@ -49,7 +54,9 @@ pub enum DatabaseError {
         reason: String,
     },
     /// Not a kind that there is.
-    #[error("`--database {0}` is none that is known; use `auto`, `docker`, `binaries`, `sqlite` or a `postgres://` URL")]
+    #[error(
+        "`--database {0}` is none that is known; use `auto`, `docker`, `binaries`, `sqlite` or a `postgres://` URL"
+    )]
     Unknown(String),
     /// A statement of the harness's own failed.
     #[error("the database refuses a statement of the harness: {0}")]
@@ -67,13 +74,16 @@ pub struct Server {
 
 #[derive(Debug)]
 enum Engine {
-    Postgres(postgres::Postgres),
+    Postgres(Box<postgres::Postgres>),
     Sqlite(sqlite::Template),
 }
 
 /// Takes the first that works.
 pub async fn choose(request: &Request, data: &Data) -> Result<Server, DatabaseError> {
-    let image = request.image.clone().unwrap_or_else(|| "postgres:17".to_owned());
+    let image = request
+        .image
+        .clone()
+        .unwrap_or_else(|| "postgres:17".to_owned());
     let kinds: &[&str] = match request.kind.as_str() {
         "auto" => &["docker", "binaries", "sqlite"],
         "docker" => &["docker"],
@@ -85,7 +95,14 @@ pub async fn choose(request: &Request, data: &Data) -> Result<Server, DatabaseEr
     let mut passed_over = Vec::new();
     for kind in kinds {
         match open(kind, &request.kind, &image, data).await {
-            Ok((engine, version)) => return Ok(Server { kind, version, passed_over, engine }),
+            Ok((engine, version)) => {
+                return Ok(Server {
+                    kind,
+                    version,
+                    passed_over,
+                    engine,
+                });
+            }
             Err(reason) => passed_over.push(((*kind).to_owned(), reason)),
         }
     }
@@ -96,16 +113,16 @@ pub async fn choose(request: &Request, data: &Data) -> Result<Server, DatabaseEr
 async fn open(kind: &str, url: &str, image: &str, data: &Data) -> Result<(Engine, String), String> {
     if kind == "sqlite" {
         let template = sqlite::Template::new(&data.sqlite_sql)?;
-        let version = template.version();
+        let version = sqlite::Template::version();
         return Ok((Engine::Sqlite(template), version));
     }
     let mut server = match kind {
         "docker" => docker::start(image).await?,
-        "binaries" => postgres::start_binaries().await?,
+        "binaries" => postgres::start_binaries()?,
         _ => postgres::Postgres::at(url)?,
     };
     match server.seed(&data.postgres_sql).await {
-        Ok(version) => Ok((Engine::Postgres(server), version)),
+        Ok(version) => Ok((Engine::Postgres(Box::new(server)), version)),
         Err(reason) => {
             server.stop().await;
             Err(reason)
@@ -132,7 +149,10 @@ impl Server {
     /// A fresh copy of the data.
     pub async fn create(&self, name: &str) -> Result<ScenarioDatabase, DatabaseError> {
         match &self.engine {
-            Engine::Postgres(server) => server.create(name).await.map(Inner::Postgres),
+            Engine::Postgres(server) => server
+                .create(name)
+                .await
+                .map(|clone| Inner::Postgres(Box::new(clone))),
             Engine::Sqlite(template) => template.copy(name).map(Inner::Sqlite),
         }
         .map(ScenarioDatabase)
@@ -142,7 +162,7 @@ impl Server {
     /// Ends the server and leaves nothing behind.
     pub async fn stop(self) {
         if let Engine::Postgres(server) = self.engine {
-            server.stop().await;
+            (*server).stop().await;
         }
     }
 }
@@ -153,12 +173,12 @@ pub struct ScenarioDatabase(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Postgres(postgres::Clone),
+    Postgres(Box<postgres::Clone>),
     Sqlite(PathBuf),
 }
 
 impl ScenarioDatabase {
-    /// Where the server is, for the relay; SQLite has no server.
+    /// Where the server is, for the relay; `SQLite` has no server.
     pub fn server_address(&self) -> Option<SocketAddr> {
         match &self.0 {
             Inner::Postgres(clone) => Some(clone.address()),
@@ -195,11 +215,11 @@ impl ScenarioDatabase {
     /// Gives it up.
     pub async fn drop(self) {
         match self.0 {
-            Inner::Postgres(clone) => clone.drop().await,
+            Inner::Postgres(clone) => clone.give_up().await,
             Inner::Sqlite(path) => std::mem::drop(std::fs::remove_file(path)),
         }
     }
 }
 
 /// How long a server may take to start.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);

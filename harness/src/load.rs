@@ -45,7 +45,12 @@ pub struct HitCost {
 }
 
 /// Plans, sends, waits for the last answer, and says what became of each request.
-pub async fn run(scenario: &Scenario, load: &Spec, world: &World, seed: u64) -> Result<Measured, String> {
+pub async fn run(
+    scenario: &Scenario,
+    load: &Spec,
+    world: &World,
+    seed: u64,
+) -> Result<Measured, String> {
     let plan = crate::plan::plan(load, &scenario.id, seed);
     let planned = u64::try_from(plan.len()).unwrap_or(u64::MAX);
     let prepared = prepare(load, plan, world).await?;
@@ -64,37 +69,75 @@ pub async fn run(scenario: &Scenario, load: &Spec, world: &World, seed: u64) -> 
         description: load.in_words(),
         planned,
         repeated_question: load.hit.as_ref().map(|ask| ask.question.clone()),
-        target_cpu_seconds: world.running.cpu_seconds().zip(cpu_before).map(|(after, before)| after - before),
+        target_cpu_seconds: world
+            .running
+            .cpu_seconds()
+            .zip(cpu_before)
+            .map(|(after, before)| after - before),
         target_peak_bytes: world.running.peak_bytes(),
     };
-    attribution::measure(&sent, &world.journal.since(first), &context).map_err(|error| error.to_string())
+    attribution::measure(&sent, &world.journal.since(first), &context)
+        .map_err(|error| error.to_string())
 }
 
 /// Between the end of the preparation and the plan's zero.
 const HEAD_START_NS: u64 = 20_000_000;
 
-async fn prepare(load: &Spec, plan: Vec<crate::plan::Planned>, world: &World) -> Result<Vec<Prepared>, String> {
+async fn prepare(
+    load: &Spec,
+    plan: Vec<crate::plan::Planned>,
+    world: &World,
+) -> Result<Vec<Prepared>, String> {
     let mut tokens: HashMap<String, String> = HashMap::new();
     let mut prepared = Vec::with_capacity(plan.len());
     for planned in plan {
         let (client, path, body) = match planned.class.as_str() {
             "tool" => {
-                let execute = load.tool.as_ref().ok_or("the mix has `tool`, the load has not")?;
+                let execute = load
+                    .tool
+                    .as_ref()
+                    .ok_or("the mix has `tool`, the load has not")?;
                 let arguments = with_nonce(&execute.arguments, &planned.nonce);
-                (&execute.client, format!("/api/v1/tools/{}/execute", execute.tool), json!({ "arguments": arguments }))
+                (
+                    &execute.client,
+                    format!("/api/v1/tools/{}/execute", execute.tool),
+                    json!({ "arguments": arguments }),
+                )
             }
             class => {
-                let ask = if class == "hit" { load.hit.as_ref() } else { load.miss.as_ref() };
+                let ask = if class == "hit" {
+                    load.hit.as_ref()
+                } else {
+                    load.miss.as_ref()
+                };
                 let ask = ask.ok_or_else(|| format!("the mix has `{class}`, the load has not"))?;
-                (&ask.client, "/api/v1/query".to_owned(), json!({ "query": ask.question.replace("{{ nonce }}", &planned.nonce) }))
+                (
+                    &ask.client,
+                    "/api/v1/query".to_owned(),
+                    json!({ "query": ask.question.replace("{{ nonce }}", &planned.nonce) }),
+                )
             }
         };
         if !tokens.contains_key(client) {
-            let token = world.client.token(client).await.map_err(|error| error.to_string())?;
+            let token = world
+                .client
+                .token(client)
+                .await
+                .map_err(|error| error.to_string())?;
             tokens.insert(client.clone(), token);
         }
-        let url = world.running.base.join(&path).map_err(|error| error.to_string())?.to_string();
-        prepared.push(Prepared { planned, url, body: body.to_string().into(), token: tokens[client].clone() });
+        let url = world
+            .running
+            .base
+            .join(&path)
+            .map_err(|error| error.to_string())?
+            .to_string();
+        prepared.push(Prepared {
+            planned,
+            url,
+            body: body.to_string().into(),
+            token: tokens[client].clone(),
+        });
     }
     Ok(prepared)
 }
@@ -103,7 +146,10 @@ fn with_nonce(value: &Value, nonce: &str) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace("{{ nonce }}", nonce)),
         Value::Array(items) => items.iter().map(|item| with_nonce(item, nonce)).collect(),
-        Value::Object(fields) => fields.iter().map(|(name, field)| (name.clone(), with_nonce(field, nonce))).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, field)| (name.clone(), with_nonce(field, nonce)))
+            .collect(),
         other => other.clone(),
     }
 }

@@ -38,7 +38,12 @@ pub fn plan(load: &Load, scenario: &str, seed: u64) -> Vec<Planned> {
         }
         let class = draw(load, random.random::<f64>());
         let nonce = format!("nonce-{:016x}", random.next_u64());
-        planned.push(Planned { due_ns, class, nonce, measured: due_ns >= warm_up_ns });
+        planned.push(Planned {
+            due_ns,
+            class,
+            nonce,
+            measured: due_ns >= warm_up_ns,
+        });
     }
 }
 
@@ -57,10 +62,17 @@ fn draw(load: &Load, point: f64) -> String {
             return class.to_owned();
         }
     }
-    load.shares().last().map(|(class, _)| class.to_owned()).unwrap_or_default()
+    load.shares()
+        .last()
+        .map(|(class, _)| class.to_owned())
+        .unwrap_or_default()
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a load lasts hours, not centuries")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a load lasts hours, not centuries"
+)]
 fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
@@ -89,7 +101,11 @@ mod tests {
     fn a_constant_rate_is_constant_and_poisson_arrivals_have_the_rate_on_average() {
         let constant = plan(&load("constant"), "a", 1);
         assert_eq!(constant.len(), 1199);
-        assert!(constant.windows(2).all(|pair| pair[1].due_ns - pair[0].due_ns <= 5_000_001));
+        assert!(
+            constant
+                .windows(2)
+                .all(|pair| pair[1].due_ns - pair[0].due_ns <= 5_000_001)
+        );
         let poisson = plan(&load("poisson"), "a", 1).len();
         assert!((1050..1350).contains(&poisson), "{poisson}");
     }

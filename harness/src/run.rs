@@ -111,25 +111,42 @@ impl RunError {
 }
 
 /// Runs. When `stop` resolves, what was measured so far is kept and marked as interrupted.
-pub async fn run(config: Config, stop: impl Future<Output = ()>, watch: &mut impl FnMut(Event)) -> Result<Finished, RunError> {
+pub async fn run(
+    config: Config,
+    stop: impl Future<Output = ()>,
+    watch: &mut impl FnMut(Event),
+) -> Result<Finished, RunError> {
     let chosen = select(&config)?;
-    let limits = chosen.iter().map(|scenario| read_gates(scenario)).collect::<Result<Vec<_>, _>>()?;
+    let limits = chosen
+        .iter()
+        .map(|scenario| read_gates(scenario))
+        .collect::<Result<Vec<_>, _>>()?;
     let clock = Clock::start();
     let started_at = jiff::Timestamp::now().to_string();
     let mut stop = std::pin::pin!(stop);
     let data = Data::shipped();
-    let request = database::Request { kind: config.database.clone(), image: config.image.clone() };
+    let request = database::Request {
+        kind: config.database.clone(),
+        image: config.image.clone(),
+    };
     watch(Event::Progress("choosing a database …".into()));
     let server = tokio::select! {
         server = database::choose(&request, &data) => server?,
         () = &mut stop => return Ok(interrupted_before_the_start(&config, started_at)),
     };
     watch(Event::Chosen(describe(&config, &server, chosen.len())));
-    let mut finished = Finished { run: empty(&config, &server, started_at), journal: Vec::new() };
+    let mut finished = Finished {
+        run: empty(&config, &server, started_at),
+        journal: Vec::new(),
+    };
     let mut failure = None;
     let total = chosen.len();
     for (number, (scenario, limits)) in chosen.iter().zip(&limits).enumerate() {
-        watch(Event::Progress(format!("[{}/{total}] {} …", number + 1, scenario.id)));
+        watch(Event::Progress(format!(
+            "[{}/{total}] {} …",
+            number + 1,
+            scenario.id
+        )));
         tokio::select! {
             outcome = replay(&config, scenario, limits, &server, clock, &mut finished.journal) => match outcome {
                 Ok(outcome) => {
@@ -145,17 +162,33 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>, watch: &mut imp
     if let Some(failure) = failure {
         return Err(failure);
     }
-    finished.run.invalid =
-        finished.run.scenarios.iter().flat_map(|scenario| scenario.invalid.iter().map(|why| format!("{}: {why}", scenario.id))).collect();
+    finished.run.invalid = finished
+        .run
+        .scenarios
+        .iter()
+        .flat_map(|scenario| {
+            scenario
+                .invalid
+                .iter()
+                .map(|why| format!("{}: {why}", scenario.id))
+        })
+        .collect();
     finished.run.duration_seconds = seconds(clock.now_ns());
     Ok(finished)
 }
 
 fn select(config: &Config) -> Result<Vec<&Scenario>, RunError> {
-    let wanted = |scenario: &&Scenario| config.only.as_deref().is_none_or(|pattern| matches(pattern, &scenario.id));
+    let wanted = |scenario: &&Scenario| {
+        config
+            .only
+            .as_deref()
+            .is_none_or(|pattern| matches(pattern, &scenario.id))
+    };
     let chosen: Vec<&Scenario> = config.scenarios.iter().filter(wanted).collect();
     if chosen.is_empty() {
-        return Err(RunError::NothingMatches(config.only.clone().unwrap_or_default()));
+        return Err(RunError::NothingMatches(
+            config.only.clone().unwrap_or_default(),
+        ));
     }
     Ok(chosen)
 }
@@ -165,21 +198,35 @@ fn matches(pattern: &str, id: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == id,
         Some((head, tail)) => id.strip_prefix(head).is_some_and(|rest| {
-            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| matches(tail, &rest[at..]))
+            rest.char_indices()
+                .map(|(at, _)| at)
+                .chain([rest.len()])
+                .any(|at| matches(tail, &rest[at..]))
         }),
     }
 }
 
 fn read_gates(scenario: &Scenario) -> Result<Vec<Limit>, RunError> {
     let read = |(name, text): (&String, &String)| {
-        gates::parse(name, text).map_err(|reason| RunError::Gate { id: scenario.id.clone(), reason })
+        gates::parse(name, text).map_err(|reason| RunError::Gate {
+            id: scenario.id.clone(),
+            reason,
+        })
     };
     scenario.gates.iter().map(read).collect()
 }
 
 fn describe(config: &Config, server: &Server, scenarios: usize) -> String {
-    let mut lines = vec![format!("target    {}", config.target.name()), format!("database  {}, {}", server.kind(), server.version())];
-    lines.extend(server.passed_over().iter().map(|(name, why)| format!("          not {name}: {why}")));
+    let mut lines = vec![
+        format!("target    {}", config.target.name()),
+        format!("database  {}, {}", server.kind(), server.version()),
+    ];
+    lines.extend(
+        server
+            .passed_over()
+            .iter()
+            .map(|(name, why)| format!("          not {name}: {why}")),
+    );
     lines.push(format!("seed      {}", config.seed));
     lines.push(format!("scenarios {scenarios}"));
     lines.join("\n")
@@ -211,22 +258,48 @@ fn interrupted_before_the_start(config: &Config, started_at: String) -> Finished
         duration_seconds: 0.0,
         seed: config.seed,
         target: config.target.name(),
-        database: record::Database { kind: "none".into(), version: String::new(), passed_over: Vec::new() },
+        database: record::Database {
+            kind: "none".into(),
+            version: String::new(),
+            passed_over: Vec::new(),
+        },
         scenarios: Vec::new(),
         invalid: Vec::new(),
         interrupted: true,
         machine: machine(),
     };
-    Finished { run, journal: Vec::new() }
+    Finished {
+        run,
+        journal: Vec::new(),
+    }
 }
 
 fn machine() -> BTreeMap<String, String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let model = read("/proc/cpuinfo").lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()));
+    let model = read("/proc/cpuinfo").lines().find_map(|line| {
+        Some(
+            line.strip_prefix("model name")?
+                .split_once(':')?
+                .1
+                .trim()
+                .to_owned(),
+        )
+    });
     let mut machine = BTreeMap::new();
-    machine.insert("cores".to_owned(), std::thread::available_parallelism().map_or(0, std::num::NonZero::get).to_string());
-    machine.insert("system".to_owned(), format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
-    machine.insert("kernel".to_owned(), read("/proc/sys/kernel/osrelease").trim().to_owned());
+    machine.insert(
+        "cores".to_owned(),
+        std::thread::available_parallelism()
+            .map_or(0, std::num::NonZero::get)
+            .to_string(),
+    );
+    machine.insert(
+        "system".to_owned(),
+        format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    );
+    machine.insert(
+        "kernel".to_owned(),
+        read("/proc/sys/kernel/osrelease").trim().to_owned(),
+    );
     machine.insert("processor".to_owned(), model.unwrap_or_default());
     machine.retain(|_, value| !value.is_empty());
     machine
@@ -255,30 +328,47 @@ async fn replay(
         load: None,
         gates: Vec::new(),
         invalid: Vec::new(),
-        repeat: format!("{} --seed {} --only {}", config.repeat, config.seed, scenario.id),
+        repeat: format!(
+            "{} --seed {} --only {}",
+            config.repeat, config.seed, scenario.id
+        ),
     };
     if server.kind() == "sqlite" && scenario.needs_postgres() {
         outcome.outcome = Outcome::NotApplicable;
         outcome.reason = Some("only Postgres can show it".into());
         return Ok(outcome);
     }
-    let in_world = |source| RunError::World { id: scenario.id.clone(), source };
-    let world = World::start(scenario, config, server, clock, seed).await.map_err(in_world)?;
-    if !world.claims(&scenario.requirement.profile).await {
-        outcome.outcome = Outcome::Unsupported;
-        outcome.reason = Some(format!("the target does not claim the profile `{}`", scenario.requirement.profile));
-    } else {
+    let in_world = |source| RunError::World {
+        id: scenario.id.clone(),
+        source,
+    };
+    let world = World::start(scenario, config, server, clock, seed)
+        .await
+        .map_err(in_world)?;
+    if world.claims(&scenario.requirement.profile).await {
         outcome.checks = crate::steps::run_steps(scenario, &world).await;
         if let Some(load) = &scenario.load {
             let measured = crate::load::run(scenario, load, &world, seed)
                 .await
-                .map_err(|reason| RunError::Load { id: scenario.id.clone(), reason })?;
-            outcome.gates = limits.iter().map(|limit| gates::judge(limit, &measured)).collect();
+                .map_err(|reason| RunError::Load {
+                    id: scenario.id.clone(),
+                    reason,
+                })?;
+            outcome.gates = limits
+                .iter()
+                .map(|limit| gates::judge(limit, &measured))
+                .collect();
             outcome.invalid = doubts(limits, &measured);
             outcome.checks.extend(failures(&measured));
             outcome.load = measured.report;
         }
         outcome.outcome = worst(&outcome);
+    } else {
+        outcome.outcome = Outcome::Unsupported;
+        outcome.reason = Some(format!(
+            "the target does not claim the profile `{}`",
+            scenario.requirement.profile
+        ));
     }
     for entry in world.journal.since(0) {
         if let Ok(serde_json::Value::Object(mut line)) = serde_json::to_value(&entry) {
@@ -292,12 +382,19 @@ async fn replay(
 }
 
 fn worst(scenario: &record::Scenario) -> Outcome {
-    let checks = scenario.checks.iter().map(|check| check.outcome).filter(|outcome| *outcome != Outcome::NotApplicable);
-    checks.chain(scenario.gates.iter().map(|gate| gate.outcome)).max().unwrap_or(if scenario.checks.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::NotApplicable
-    })
+    let checks = scenario
+        .checks
+        .iter()
+        .map(|check| check.outcome)
+        .filter(|outcome| *outcome != Outcome::NotApplicable);
+    checks
+        .chain(scenario.gates.iter().map(|gate| gate.outcome))
+        .max()
+        .unwrap_or(if scenario.checks.is_empty() {
+            Outcome::Passed
+        } else {
+            Outcome::NotApplicable
+        })
 }
 
 /// Failures of a load count in the gates; here each kind is named.
@@ -307,7 +404,11 @@ fn failures(measured: &Measured) -> Vec<Check> {
         what: "answer".into(),
         expected: "every request is answered".into(),
         seen: format!("{number} times: {what}"),
-        outcome: if what.starts_with("a question never asked") { Outcome::Failed } else { Outcome::Inconclusive },
+        outcome: if what.starts_with("a question never asked") {
+            Outcome::Failed
+        } else {
+            Outcome::Inconclusive
+        },
         curl: None,
     };
     measured.failures.iter().map(check).collect()
@@ -317,11 +418,19 @@ fn failures(measured: &Measured) -> Vec<Check> {
 fn doubts(limits: &[Limit], measured: &Measured) -> Vec<String> {
     let mut doubts = Vec::new();
     for limit in limits {
-        let Subject::Quantile { class, .. } = &limit.subject else { continue };
-        if let Some(late) = measured.lag_ns.get(class).and_then(|lags| beyond(lags, limit.value)) {
+        let Subject::Quantile { class, .. } = &limit.subject else {
+            continue;
+        };
+        if let Some(late) = measured
+            .lag_ns
+            .get(class)
+            .and_then(|lags| beyond(lags, limit.value))
+        {
             doubts.push(format!("requests of class `{class}` were sent {late:.2} ms late at the 99th percentile, over a tenth of `{} {}`", limit.name, limit.text));
         }
-        if class == "miss" && let Some(late) = beyond(&measured.mock_lag_ns, limit.value) {
+        if class == "miss"
+            && let Some(late) = beyond(&measured.mock_lag_ns, limit.value)
+        {
             doubts.push(format!("the mocks answered {late:.2} ms late at the 99th percentile, over a tenth of `{} {}`", limit.name, limit.text));
         }
     }
@@ -336,7 +445,10 @@ fn beyond(lags: &[u64], limit_ns: f64) -> Option<f64> {
     (late > limit_ns / 10.0).then_some(late / 1e6)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a run lasts hours, not centuries")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a run lasts hours, not centuries"
+)]
 fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
@@ -347,7 +459,9 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_any_characters_and_nothing_else_is_special() {
-        assert!(matches("cache.*", "cache.hit-is-silent") && matches("*silent", "cache.hit-is-silent"));
+        assert!(
+            matches("cache.*", "cache.hit-is-silent") && matches("*silent", "cache.hit-is-silent")
+        );
         assert!(matches("*", "x") && !matches("cache", "cache.hit") && !matches("c?che", "cache"));
     }
 }

@@ -4,8 +4,16 @@
 pub fn share_bounds(count: u64, total: u64) -> (f64, f64) {
     const ALPHA: f64 = 0.05;
     let (k, n) = (as_f64(count), as_f64(total));
-    let lower = if count == 0 { 0.0 } else { bisect(|p| incomplete_beta(p, k, n - k + 1.0), ALPHA) };
-    let upper = if count >= total { 1.0 } else { bisect(|p| incomplete_beta(p, k + 1.0, n - k), 1.0 - ALPHA) };
+    let lower = if count == 0 {
+        0.0
+    } else {
+        bisect(|p| incomplete_beta(p, k, n - k + 1.0), ALPHA)
+    };
+    let upper = if count >= total {
+        1.0
+    } else {
+        bisect(|p| incomplete_beta(p, k + 1.0, n - k), 1.0 - ALPHA)
+    };
     (lower, upper)
 }
 
@@ -14,17 +22,32 @@ pub fn share_bounds(count: u64, total: u64) -> (f64, f64) {
 pub fn quantile_interval(ordered: &[u64], quantile: f64) -> (Option<u64>, Option<u64>) {
     let n = u64::try_from(ordered.len()).unwrap_or(u64::MAX);
     // The k-th smallest lies below the quantile unless fewer than k samples do: P(Bin(n, q) < k).
-    let below = |k: u64| if k == 0 { 0.0 } else { 1.0 - incomplete_beta(quantile, as_f64(k), as_f64(n - k + 1)) };
+    let below = |k: u64| {
+        if k == 0 {
+            0.0
+        } else {
+            1.0 - incomplete_beta(quantile, as_f64(k), as_f64(n - k + 1))
+        }
+    };
     let lower = partition(n, |k| below(k) <= 0.05);
     let upper = partition(n, |k| below(k) < 0.95) + 1;
-    let at = |k: u64| k.checked_sub(1).and_then(|k| usize::try_from(k).ok()).and_then(|k| ordered.get(k).copied());
+    let at = |k: u64| {
+        k.checked_sub(1)
+            .and_then(|k| usize::try_from(k).ok())
+            .and_then(|k| ordered.get(k).copied())
+    };
     (at(lower), at(upper))
 }
 
 /// The `quantile` of ordered samples: the smallest sample that at least that share does not exceed.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank is a small positive number")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rank is a small positive number"
+)]
 pub fn quantile(ordered: &[u64], quantile: f64) -> Option<u64> {
-    let rank = (quantile * as_f64(u64::try_from(ordered.len()).unwrap_or(u64::MAX))).ceil() as usize;
+    let rank =
+        (quantile * as_f64(u64::try_from(ordered.len()).unwrap_or(u64::MAX))).ceil() as usize;
     ordered.get(rank.max(1) - 1).copied()
 }
 
@@ -33,7 +56,11 @@ fn partition(n: u64, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut low, mut high) = (0, n + 1);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        if holds(middle) { low = middle } else { high = middle }
+        if holds(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
     }
     low
 }
@@ -43,12 +70,19 @@ fn bisect(function: impl Fn(f64) -> f64, value: f64) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
-        if function(middle) < value { low = middle } else { high = middle }
+        if function(middle) < value {
+            low = middle;
+        } else {
+            high = middle;
+        }
     }
     f64::midpoint(low, high)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of samples are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of samples are far below 2^52"
+)]
 fn as_f64(count: u64) -> f64 {
     count as f64
 }
@@ -69,7 +103,10 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     }
 }
 
-#[expect(clippy::many_single_char_names, reason = "the names of the published algorithm")]
+#[expect(
+    clippy::many_single_char_names,
+    reason = "the names of the published algorithm"
+)]
 fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
     const TINY: f64 = 1e-300;
     let guard = |value: f64| if value.abs() < TINY { TINY } else { value };
@@ -126,11 +163,17 @@ mod tests {
     #[test]
     fn bounds_of_a_share_agree_with_published_values() {
         let (lower, upper) = share_bounds(0, 59);
-        assert!(lower.abs() < 1e-12 && (upper - (1.0 - 0.05_f64.powf(1.0 / 59.0))).abs() < 1e-9, "{upper}");
+        assert!(
+            lower.abs() < 1e-12 && (upper - (1.0 - 0.05_f64.powf(1.0 / 59.0))).abs() < 1e-9,
+            "{upper}"
+        );
         let (lower, upper) = share_bounds(10, 10);
         assert!((lower - 0.05_f64.powf(0.1)).abs() < 1e-9 && (upper - 1.0).abs() < 1e-12);
         let (lower, upper) = share_bounds(5, 100);
-        assert!((lower - 0.019_91).abs() < 1e-4 && (upper - 0.102_25).abs() < 1e-4, "{lower} {upper}");
+        assert!(
+            (lower - 0.019_91).abs() < 1e-4 && (upper - 0.102_25).abs() < 1e-4,
+            "{lower} {upper}"
+        );
     }
 
     #[test]

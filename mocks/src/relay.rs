@@ -46,7 +46,11 @@ impl Relay {
 }
 
 /// Starts a relay.
-pub async fn start(listen: SocketAddr, upstream: Upstream, journal: Journal) -> Result<Relay, std::io::Error> {
+pub async fn start(
+    listen: SocketAddr,
+    upstream: Upstream,
+    journal: Journal,
+) -> Result<Relay, std::io::Error> {
     let Upstream::Tcp(server) = upstream;
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
@@ -70,7 +74,12 @@ pub async fn start(listen: SocketAddr, upstream: Upstream, journal: Journal) -> 
             });
         }
     });
-    Ok(Relay { address, stop, cut, tasks })
+    Ok(Relay {
+        address,
+        stop,
+        cut,
+        tasks,
+    })
 }
 
 /// A statement that was sent and has not come back yet.
@@ -87,7 +96,11 @@ struct Shared {
     application: Option<String>,
 }
 
-async fn connection(mut client: TcpStream, server: SocketAddr, journal: Journal) -> std::io::Result<()> {
+async fn connection(
+    mut client: TcpStream,
+    server: SocketAddr,
+    journal: Journal,
+) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     let mut server = TcpStream::connect(server).await?;
     server.set_nodelay(true)?;
@@ -108,11 +121,23 @@ async fn connection(mut client: TcpStream, server: SocketAddr, journal: Journal)
             let now = journal.clock().now_ns();
             for (kind, body) in frames.push(&buffer[..read]) {
                 if kind == 0 {
-                    asked.lock().unwrap_or_else(PoisonError::into_inner).application = protocol::application(&body);
+                    asked
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .application = protocol::application(&body);
                 } else if let Some(ran) = statements.heard(kind, &body) {
                     let nonce = nonce_in(&ran.text).map(ToOwned::to_owned).or(ran.nonce);
-                    let pending = Pending { what: ran.text, nonce, arrived_ns: now, _in_flight: journal.enter() };
-                    asked.lock().unwrap_or_else(PoisonError::into_inner).pending.push_back(pending);
+                    let pending = Pending {
+                        what: ran.text,
+                        nonce,
+                        arrived_ns: now,
+                        _in_flight: journal.enter(),
+                    };
+                    asked
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pending
+                        .push_back(pending);
                 }
             }
             to_server.write_all(&buffer[..read]).await?;
@@ -134,7 +159,9 @@ async fn connection(mut client: TcpStream, server: SocketAddr, journal: Journal)
                 match kind {
                     b'T' | b'D' => first_byte_ns = first_byte_ns.or(Some(now)),
                     // A statement's end: complete, empty, suspended; an error drops all up to the next sync.
-                    b'C' | b'I' | b's' => finish(&answered, &journal, 200, first_byte_ns.take(), now, 1),
+                    b'C' | b'I' | b's' => {
+                        finish(&answered, &journal, 200, first_byte_ns.take(), now, 1);
+                    }
                     b'E' => finish(&answered, &journal, 500, first_byte_ns.take(), now, 1),
                     b'Z' => finish(&answered, &journal, 500, None, now, usize::MAX),
                     _ => {}
@@ -142,13 +169,28 @@ async fn connection(mut client: TcpStream, server: SocketAddr, journal: Journal)
             }
         }
     };
-    let outcome: std::io::Result<()> = tokio::select! { asked = asking => asked, answered = answering => answered };
-    finish(&shared, &journal, 500, None, journal.clock().now_ns(), usize::MAX);
+    let outcome: std::io::Result<()> =
+        tokio::select! { asked = asking => asked, answered = answering => answered };
+    finish(
+        &shared,
+        &journal,
+        500,
+        None,
+        journal.clock().now_ns(),
+        usize::MAX,
+    );
     outcome
 }
 
 /// Journals the oldest statements that are under way.
-fn finish(shared: &Arc<Mutex<Shared>>, journal: &Journal, status: u16, first_byte_ns: Option<u64>, now: u64, most: usize) {
+fn finish(
+    shared: &Arc<Mutex<Shared>>,
+    journal: &Journal,
+    status: u16,
+    first_byte_ns: Option<u64>,
+    now: u64,
+    most: usize,
+) {
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let number = shared.pending.len().min(most);
     let application = shared.application.clone();
@@ -178,12 +220,23 @@ fn finish(shared: &Arc<Mutex<Shared>>, journal: &Journal, status: u16, first_byt
 /// or reads the system's own catalogues.
 pub fn names_relation(statement: &str) -> bool {
     let folded = statement.trim_start().to_ascii_lowercase();
-    let words: Vec<&str> = folded.split(|c: char| !(c.is_alphanumeric() || "_.\"".contains(c))).filter(|word| !word.is_empty()).collect();
-    if words.first().is_none_or(|first| ["begin", "rollback", "commit", "set", "explain", "listen", "start"].contains(first)) {
+    let words: Vec<&str> = folded
+        .split(|c: char| !(c.is_alphanumeric() || "_.\"".contains(c)))
+        .filter(|word| !word.is_empty())
+        .collect();
+    if words.first().is_none_or(|first| {
+        [
+            "begin", "rollback", "commit", "set", "explain", "listen", "start",
+        ]
+        .contains(first)
+    }) {
         return false;
     }
-    let relation = |word: &&str| !(word.starts_with("pg_") || word.starts_with("information_schema"));
-    words.windows(2).any(|pair| ["from", "join", "table", "into", "update"].contains(&pair[0]) && relation(&&pair[1]))
+    let relation =
+        |word: &&str| !(word.starts_with("pg_") || word.starts_with("information_schema"));
+    words.windows(2).any(|pair| {
+        ["from", "join", "table", "into", "update"].contains(&pair[0]) && relation(&pair[1])
+    })
 }
 
 #[cfg(test)]
@@ -195,7 +248,11 @@ mod tests {
     fn a_statement_on_a_relation_is_told_from_the_driver_s_own() {
         assert!(names_relation("SELECT sum(revenue) FROM financial_records"));
         assert!(names_relation("DELETE FROM companies") && names_relation("DROP TABLE companies"));
-        assert!(!names_relation("BEGIN READ ONLY") && !names_relation("SELECT oid FROM pg_catalog.pg_type") && !names_relation("SELECT 1"));
+        assert!(
+            !names_relation("BEGIN READ ONLY")
+                && !names_relation("SELECT oid FROM pg_catalog.pg_type")
+                && !names_relation("SELECT 1")
+        );
     }
 
     fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -212,30 +269,51 @@ mod tests {
         let serving = tokio::spawn(async move {
             let (mut stream, _) = backend.accept().await.unwrap();
             let mut buffer = vec![0; 1024];
-            let mut seen = Vec::new();
+            let mut seen: Vec<u8> = Vec::new();
             while !seen.windows(4).any(|window| window == b"TEST") {
                 let read = stream.read(&mut buffer).await.unwrap();
                 seen.extend(&buffer[..read]);
             }
-            stream.write_all(&[message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat()).await.unwrap();
+            stream
+                .write_all(&[message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat())
+                .await
+                .unwrap();
             drop(stream.read(&mut buffer).await);
         });
         let journal = Journal::new(Clock::start());
-        let relay = start("127.0.0.1:0".parse().unwrap(), Upstream::Tcp(server), journal.clone()).await.unwrap();
+        let relay = start(
+            "127.0.0.1:0".parse().unwrap(),
+            Upstream::Tcp(server),
+            journal.clone(),
+        )
+        .await
+        .unwrap();
         let mut client = TcpStream::connect(relay.address).await.unwrap();
         let startup = [&[0, 3, 0, 0][..], b"user\0me\0application_name\0fact\0\0"].concat();
-        let mut bytes = u32::try_from(startup.len() + 4).unwrap().to_be_bytes().to_vec();
+        let mut bytes = u32::try_from(startup.len() + 4)
+            .unwrap()
+            .to_be_bytes()
+            .to_vec();
         bytes.extend(startup);
-        bytes.extend(message(b'Q', b"SELECT 'nonce-0123456789abcdef' FROM TEST\0"));
+        bytes.extend(message(
+            b'Q',
+            b"SELECT 'nonce-0123456789abcdef' FROM TEST\0",
+        ));
         client.write_all(&bytes).await.unwrap();
         let mut answer = vec![0; 1024];
         assert!(client.read(&mut answer).await.unwrap() > 0);
-        while journal.in_flight() > 0 || journal.len() == 0 {
+        while journal.in_flight() > 0 || journal.is_empty() {
             tokio::task::yield_now().await;
         }
         let entry = journal.since(0).remove(0);
-        assert_eq!((entry.what.as_str(), entry.status), ("SELECT 'nonce-0123456789abcdef' FROM TEST", 200));
-        assert_eq!((entry.nonce.as_deref(), entry.application.as_deref()), (Some("nonce-0123456789abcdef"), Some("fact")));
+        assert_eq!(
+            (entry.what.as_str(), entry.status),
+            ("SELECT 'nonce-0123456789abcdef' FROM TEST", 200)
+        );
+        assert_eq!(
+            (entry.nonce.as_deref(), entry.application.as_deref()),
+            (Some("nonce-0123456789abcdef"), Some("fact"))
+        );
         drop(client);
         relay.shutdown().await;
         serving.await.unwrap();

@@ -8,7 +8,10 @@ use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
 
 impl Histogram {
     /// Keeps an HDR histogram of nanoseconds.
-    #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ns")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "latencies are far below 2^52 ns"
+    )]
     pub fn from_hdr(hdr: &Hdr<u64>) -> Self {
         let mut bytes = Vec::new();
         // Writing to memory fails only for histograms that are larger than memory.

@@ -23,10 +23,18 @@ pub fn render(run: &Run, verdict: &Verdict) -> String {
         summary = escape(&verdict.summary)
     );
     for why in &run.invalid {
-        let _ = writeln!(page, "<p class=\"invalid\">Not to be believed: {}</p>", escape(why));
+        let _ = writeln!(
+            page,
+            "<p class=\"invalid\">Not to be believed: {}</p>",
+            escape(why)
+        );
     }
     facts(run, &mut page);
-    for scenario in run.scenarios.iter().filter(|scenario| scenario.load.is_some() || !scenario.gates.is_empty()) {
+    for scenario in run
+        .scenarios
+        .iter()
+        .filter(|scenario| scenario.load.is_some() || !scenario.gates.is_empty())
+    {
         load(scenario, &mut page);
     }
     page.push_str("<h2>Scenarios</h2>\n<table><tr><th>Outcome<th>Scenario<th class=\"n\">Checks<th class=\"n\">Seconds</tr>\n");
@@ -38,14 +46,29 @@ pub fn render(run: &Run, verdict: &Verdict) -> String {
 }
 
 fn facts(run: &Run, page: &mut String) {
-    let passed_over: Vec<String> = run.database.passed_over.iter().map(|(name, why)| format!("{name}: {why}")).collect();
-    let machine: Vec<String> = run.machine.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let passed_over: Vec<String> = run
+        .database
+        .passed_over
+        .iter()
+        .map(|(name, why)| format!("{name}: {why}"))
+        .collect();
+    let machine: Vec<String> = run
+        .machine
+        .iter()
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
     let rows = [
         ("Judged", run.target.clone()),
-        ("Database", format!("{} ({})", run.database.kind, run.database.version)),
+        (
+            "Database",
+            format!("{} ({})", run.database.kind, run.database.version),
+        ),
         ("Not taken", passed_over.join("; ")),
         ("Seed", run.seed.to_string()),
-        ("Started", format!("{}, {:.1} s", run.started_at, run.duration_seconds)),
+        (
+            "Started",
+            format!("{}, {:.1} s", run.started_at, run.duration_seconds),
+        ),
         ("Machine", machine.join(", ")),
     ];
     page.push_str("<table>");
@@ -56,7 +79,12 @@ fn facts(run: &Run, page: &mut String) {
 }
 
 fn load(scenario: &Scenario, page: &mut String) {
-    let _ = writeln!(page, "<h2>{}</h2><p>{}</p>", escape(&scenario.id), escape(&scenario.title));
+    let _ = writeln!(
+        page,
+        "<h2>{}</h2><p>{}</p>",
+        escape(&scenario.id),
+        escape(&scenario.title)
+    );
     page.push_str("<table><tr><th>Gate<th>Limit<th class=\"n\">Measured<th>Interval<th class=\"n\">Samples<th>Outcome</tr>\n");
     for gate in &scenario.gates {
         let _ = writeln!(
@@ -90,7 +118,13 @@ fn load(scenario: &Scenario, page: &mut String) {
     distribution(load, page);
     page.push_str("<table><tr><th>Class<th class=\"n\">Answers<th class=\"n\">p50<th class=\"n\">p95<th class=\"n\">p99<th class=\"n\">max<th class=\"n\">own p95<th class=\"n\">mocks p95<th class=\"n\">database p95</tr>\n");
     for (name, class) in &load.classes {
-        let Class { response, own, upstream, database, .. } = class;
+        let Class {
+            response,
+            own,
+            upstream,
+            database,
+            ..
+        } = class;
         let _ = writeln!(
             page,
             "<tr><td>{}<td class=\"n\">{}<td class=\"n\">{:.2}<td class=\"n\">{:.2}<td class=\"n\">{:.2}<td class=\"n\">{:.2}<td class=\"n\">{:.3}<td class=\"n\">{:.2}<td class=\"n\">{:.3}</tr>",
@@ -111,27 +145,59 @@ fn load(scenario: &Scenario, page: &mut String) {
 /// The share of answers (upwards) that took at most so long (to the right, logarithmic from 0.1 ms to 10 s).
 fn distribution(load: &Load, page: &mut String) {
     const COLOURS: [&str; 4] = ["#1f77b4", "#d95f02", "#1b9e77", "#7570b3"];
-    let x = |milliseconds: f64| 40.0 + (milliseconds.clamp(0.1, 10_000.0).log10() + 1.0) / 5.0 * 640.0;
+    let x =
+        |milliseconds: f64| 40.0 + (milliseconds.clamp(0.1, 10_000.0).log10() + 1.0) / 5.0 * 640.0;
     let y = |share: f64| 210.0 - share * 190.0;
     page.push_str("<svg viewBox=\"0 0 700 240\" role=\"img\" aria-label=\"latency distribution\">");
-    for (at, label) in [(0.1, "0.1 ms"), (1.0, "1 ms"), (10.0, "10 ms"), (100.0, "100 ms"), (1e3, "1 s"), (1e4, "10 s")] {
-        let _ = write!(page, "<line x1=\"{0:.0}\" x2=\"{0:.0}\" y1=\"20\" y2=\"210\" stroke=\"#8884\"/><text x=\"{0:.0}\" y=\"226\" text-anchor=\"middle\">{label}</text>", x(at));
+    for (at, label) in [
+        (0.1, "0.1 ms"),
+        (1.0, "1 ms"),
+        (10.0, "10 ms"),
+        (100.0, "100 ms"),
+        (1e3, "1 s"),
+        (1e4, "10 s"),
+    ] {
+        let _ = write!(
+            page,
+            "<line x1=\"{0:.0}\" x2=\"{0:.0}\" y1=\"20\" y2=\"210\" stroke=\"#8884\"/><text x=\"{0:.0}\" y=\"226\" text-anchor=\"middle\">{label}</text>",
+            x(at)
+        );
     }
     for share in [0.0, 0.5, 0.95, 1.0] {
-        let _ = write!(page, "<line x1=\"40\" x2=\"680\" y1=\"{0:.0}\" y2=\"{0:.0}\" stroke=\"#8884\"/><text x=\"34\" y=\"{1:.0}\" text-anchor=\"end\">{2:.0}%</text>", y(share), y(share) + 4.0, share * 100.0);
+        let _ = write!(
+            page,
+            "<line x1=\"40\" x2=\"680\" y1=\"{0:.0}\" y2=\"{0:.0}\" stroke=\"#8884\"/><text x=\"34\" y=\"{1:.0}\" text-anchor=\"end\">{2:.0}%</text>",
+            y(share),
+            y(share) + 4.0,
+            share * 100.0
+        );
     }
     for (number, (name, class)) in load.classes.iter().enumerate() {
-        let Some(hdr) = class.response.to_hdr() else { continue };
+        let Some(hdr) = class.response.to_hdr() else {
+            continue;
+        };
         let mut points = String::new();
         for step in 0..=200_u32 {
             let share = f64::from(step) / 200.0;
-            #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ns")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "latencies are far below 2^52 ns"
+            )]
             let milliseconds = hdr.value_at_quantile(share) as f64 / 1e6;
             let _ = write!(points, "{:.1},{:.1} ", x(milliseconds), y(share));
         }
         let colour = COLOURS[number % COLOURS.len()];
-        let _ = write!(page, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{points}\"/>");
-        let _ = write!(page, "<text x=\"50\" y=\"{}\" style=\"fill:{colour}\">{} ({})</text>", 36 + number * 15, escape(name), class.response.count);
+        let _ = write!(
+            page,
+            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{points}\"/>"
+        );
+        let _ = write!(
+            page,
+            "<text x=\"50\" y=\"{}\" style=\"fill:{colour}\">{} ({})</text>",
+            36 + number * 15,
+            escape(name),
+            class.response.count
+        );
     }
     page.push_str("</svg>\n");
 }
@@ -148,7 +214,11 @@ fn row(scenario: &Scenario, page: &mut String) {
     if let Some(reason) = &scenario.reason {
         let _ = write!(page, "<br><span class=\"dim\">{}</span>", escape(reason));
     }
-    for check in scenario.checks.iter().filter(|check| check.outcome == Outcome::Failed) {
+    for check in scenario
+        .checks
+        .iter()
+        .filter(|check| check.outcome == Outcome::Failed)
+    {
         let _ = write!(
             page,
             "<pre>{} · {}\nexpected  {}\nseen      {}\nrepeat    {}\n{}</pre>",
@@ -160,7 +230,12 @@ fn row(scenario: &Scenario, page: &mut String) {
             escape(check.curl.as_deref().unwrap_or_default())
         );
     }
-    let _ = writeln!(page, "<td class=\"n\">{}<td class=\"n\">{:.1}</tr>", scenario.checks.len(), scenario.duration_seconds);
+    let _ = writeln!(
+        page,
+        "<td class=\"n\">{}<td class=\"n\">{:.1}</tr>",
+        scenario.checks.len(),
+        scenario.duration_seconds
+    );
 }
 
 fn class_of(outcome: Outcome) -> &'static str {

@@ -1,23 +1,46 @@
-//! A run as JUnit XML: one suite per scenario, one case per check and gate.
+//! A run as `JUnit` XML: one suite per scenario, one case per check and gate.
 
 use crate::run::{Outcome, Run};
 use std::fmt::Write as _;
 
 /// The document.
 pub fn render(run: &Run) -> String {
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"fact\">\n");
+    let mut xml =
+        String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"fact\">\n");
     for scenario in &run.scenarios {
         let mut cases = String::new();
         let (mut tests, mut failures, mut skipped) = (0, 0, 0);
-        let checks = scenario.checks.iter().map(|check| (format!("{}: {}", check.step, check.what), check.outcome, format!("expected {}, seen {}", check.expected, check.seen)));
-        let gates = scenario.gates.iter().map(|gate| (format!("gate {} {}", gate.name, gate.limit), gate.outcome, format!("measured {}: {}", gate.measured, gate.why)));
+        let checks = scenario.checks.iter().map(|check| {
+            (
+                format!("{}: {}", check.step, check.what),
+                check.outcome,
+                format!("expected {}, seen {}", check.expected, check.seen),
+            )
+        });
+        let gates = scenario.gates.iter().map(|gate| {
+            (
+                format!("gate {} {}", gate.name, gate.limit),
+                gate.outcome,
+                format!("measured {}: {}", gate.measured, gate.why),
+            )
+        });
         for (name, outcome, text) in checks.chain(gates) {
             tests += 1;
-            let _ = write!(cases, "    <testcase classname=\"{}\" name=\"{}\">", escape(&scenario.id), escape(&name));
+            let _ = write!(
+                cases,
+                "    <testcase classname=\"{}\" name=\"{}\">",
+                escape(&scenario.id),
+                escape(&name)
+            );
             match outcome {
                 Outcome::Failed => {
                     failures += 1;
-                    let _ = write!(cases, "<failure message=\"{}\">{}</failure>", escape(&text), escape(&scenario.repeat));
+                    let _ = write!(
+                        cases,
+                        "<failure message=\"{}\">{}</failure>",
+                        escape(&text),
+                        escape(&scenario.repeat)
+                    );
                 }
                 Outcome::Passed => {}
                 other => {

@@ -44,13 +44,25 @@ pub fn write(run: &Run, journal: &[String], folder: &Path, strict: bool) -> Resu
     let verdict = verdict(run, strict);
     let as_json = |value: serde_json::Result<String>| value.unwrap_or_default() + "\n";
     let files = [
-        ("verdict.json", as_json(serde_json::to_string_pretty(&verdict))),
+        (
+            "verdict.json",
+            as_json(serde_json::to_string_pretty(&verdict)),
+        ),
         ("run.json", as_json(serde_json::to_string_pretty(run))),
         ("report.html", html::render(run, &verdict)),
         ("junit.xml", junit::render(run)),
-        ("journal.ndjson", journal.iter().map(|line| format!("{line}\n")).collect()),
+        (
+            "journal.ndjson",
+            journal
+                .iter()
+                .flat_map(|line| [line.as_str(), "\n"])
+                .collect(),
+        ),
     ];
-    std::fs::create_dir_all(folder).map_err(|source| WriteError { path: folder.to_owned(), source })?;
+    std::fs::create_dir_all(folder).map_err(|source| WriteError {
+        path: folder.to_owned(),
+        source,
+    })?;
     for (name, text) in files {
         let path = folder.join(name);
         std::fs::write(&path, text).map_err(|source| WriteError { path, source })?;

@@ -7,7 +7,11 @@ use std::fmt::Write as _;
 pub fn failures(run: &Run) -> String {
     let mut text = String::new();
     for scenario in &run.scenarios {
-        for check in scenario.checks.iter().filter(|check| check.outcome == Outcome::Failed) {
+        for check in scenario
+            .checks
+            .iter()
+            .filter(|check| check.outcome == Outcome::Failed)
+        {
             let line = format!(
                 "FAILED {} · {} · {}\n  expected  {}\n  seen      {}\n  repeat    {}\n",
                 scenario.id, check.step, check.what, check.expected, check.seen, scenario.repeat
@@ -24,13 +28,26 @@ pub fn failures(run: &Run) -> String {
 /// The table of the gates.
 pub fn gates(run: &Run) -> String {
     let mut text = String::new();
-    for scenario in run.scenarios.iter().filter(|scenario| !scenario.gates.is_empty()) {
+    for scenario in run
+        .scenarios
+        .iter()
+        .filter(|scenario| !scenario.gates.is_empty())
+    {
         let _ = writeln!(text, "{}", plain(&scenario.id));
-        let _ = writeln!(text, "  {:<20} {:<10} {:>12}  {:<28} {:>8}  outcome", "gate", "limit", "measured", "interval", "samples");
+        let _ = writeln!(
+            text,
+            "  {:<20} {:<10} {:>12}  {:<28} {:>8}  outcome",
+            "gate", "limit", "measured", "interval", "samples"
+        );
         for gate in &scenario.gates {
             let row = format!(
                 "  {:<20} {:<10} {:>12}  {:<28} {:>8}  {}",
-                gate.name, gate.limit, gate.measured, gate.interval, gate.samples, gate.outcome.word()
+                gate.name,
+                gate.limit,
+                gate.measured,
+                gate.interval,
+                gate.samples,
+                gate.outcome.word()
             );
             let _ = writeln!(text, "{}", plain(&row));
         }
@@ -38,7 +55,11 @@ pub fn gates(run: &Run) -> String {
             let _ = writeln!(
                 text,
                 "  {name:<5} own time p50 {:.3} ms, p95 {:.3} ms; Claude and Arcade p95 {:.1} ms, database p95 {:.3} ms, {} answers",
-                class.own.p50_ms, class.own.p95_ms, class.upstream.p95_ms, class.database.p95_ms, class.own.count
+                class.own.p50_ms,
+                class.own.p95_ms,
+                class.upstream.p95_ms,
+                class.database.p95_ms,
+                class.own.count
             );
         }
         for why in &scenario.invalid {
@@ -50,10 +71,21 @@ pub fn gates(run: &Run) -> String {
 
 /// Verdict, counts, report path.
 pub fn last_line(run: &Run, verdict: &Verdict, folder: &str) -> String {
-    format!("{} · {:.1} s on {} · {folder}/report.html", verdict.summary, run.duration_seconds, run.database.kind)
+    format!(
+        "{} · {:.1} s on {} · {folder}/report.html",
+        verdict.summary, run.duration_seconds, run.database.kind
+    )
 }
 
 /// Without control characters, but for the line's end: a target's words cannot move the cursor.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }

@@ -7,14 +7,29 @@ use std::collections::BTreeMap;
 pub fn verdict(run: &Run, strict: bool) -> Verdict {
     let mut scenarios = BTreeMap::new();
     let mut checks = BTreeMap::new();
-    let count = |counts: &mut BTreeMap<String, u64>, outcome: Outcome| *counts.entry(outcome.word().to_owned()).or_default() += 1;
+    let count = |counts: &mut BTreeMap<String, u64>, outcome: Outcome| {
+        *counts.entry(outcome.word().to_owned()).or_default() += 1;
+    };
     for scenario in &run.scenarios {
         count(&mut scenarios, scenario.outcome);
-        let outcomes = scenario.checks.iter().map(|check| check.outcome).chain(scenario.gates.iter().map(|gate| gate.outcome));
+        let outcomes = scenario
+            .checks
+            .iter()
+            .map(|check| check.outcome)
+            .chain(scenario.gates.iter().map(|gate| gate.outcome));
         outcomes.for_each(|outcome| count(&mut checks, outcome));
     }
-    let check_failed = run.scenarios.iter().any(|scenario| scenario.checks.iter().any(|check| check.outcome == Outcome::Failed));
-    let any = |outcome| run.scenarios.iter().any(|scenario| scenario.outcome == outcome);
+    let check_failed = run.scenarios.iter().any(|scenario| {
+        scenario
+            .checks
+            .iter()
+            .any(|check| check.outcome == Outcome::Failed)
+    });
+    let any = |outcome| {
+        run.scenarios
+            .iter()
+            .any(|scenario| scenario.outcome == outcome)
+    };
     let (word, exit_code) = if run.interrupted {
         ("interrupted", 130)
     } else if check_failed {
@@ -28,7 +43,25 @@ pub fn verdict(run: &Run, strict: bool) -> Verdict {
     } else {
         ("passed", 0)
     };
-    let words = |counts: &BTreeMap<String, u64>| counts.iter().map(|(word, number)| format!("{number} {word}")).collect::<Vec<_>>().join(", ");
-    let summary = format!("{word}: scenarios {}; checks and gates {}", words(&scenarios), words(&checks));
-    Verdict { schema_version: SCHEMA_VERSION, verdict: word.into(), exit_code, scenarios, checks, summary, invalid: run.invalid.clone() }
+    let words = |counts: &BTreeMap<String, u64>| {
+        counts
+            .iter()
+            .map(|(word, number)| format!("{number} {word}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let summary = format!(
+        "{word}: scenarios {}; checks and gates {}",
+        words(&scenarios),
+        words(&checks)
+    );
+    Verdict {
+        schema_version: SCHEMA_VERSION,
+        verdict: word.into(),
+        exit_code,
+        scenarios,
+        checks,
+        summary,
+        invalid: run.invalid.clone(),
+    }
 }

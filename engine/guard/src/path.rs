@@ -25,13 +25,31 @@ const LONGEST: usize = 4_096;
 const LONGEST_NAME: usize = 255;
 const MOST_COMPONENTS: usize = 256;
 const READINGS: usize = 4;
-const SECRET_NAMES: &[&str] = &["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "credentials", "credentials.json", "secrets.json", "secrets.yaml", "secrets.yml", "secrets.toml"];
-const SECRET_ENDINGS: &[&str] = &["pem", "key", "p12", "pfx", "jks", "keystore", "kdbx", "keytab", "ppk"];
+const SECRET_NAMES: &[&str] = &[
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    "credentials",
+    "credentials.json",
+    "secrets.json",
+    "secrets.yaml",
+    "secrets.yml",
+    "secrets.toml",
+];
+const SECRET_ENDINGS: &[&str] = &[
+    "pem", "key", "p12", "pfx", "jks", "keystore", "kdbx", "keytab", "ppk",
+];
 
 /// Decides.
 pub fn check(text: &str) -> Result<SafePath, Refusal> {
     let long_name = text.split('/').any(|name| name.len() > LONGEST_NAME);
-    if text.is_empty() || text.len() > LONGEST || long_name || text.split('/').count() > MOST_COMPONENTS || text.chars().any(char::is_control) {
+    if text.is_empty()
+        || text.len() > LONGEST
+        || long_name
+        || text.split('/').count() > MOST_COMPONENTS
+        || text.chars().any(char::is_control)
+    {
         return Err(Refusal::new(Rule::PathMalformed, ""));
     }
     judge(text, Rule::PathOutsideRoot)?;
@@ -41,10 +59,18 @@ pub fn check(text: &str) -> Result<SafePath, Refusal> {
         if next.chars().any(char::is_control) {
             return Err(Refusal::new(Rule::PathEncodedTraversal, ""));
         }
-        for variant in [next.clone(), next.replace('\\', "/"), next.replace("../", ""), next.replace("..\\", "")] {
+        for variant in [
+            next.clone(),
+            next.replace('\\', "/"),
+            next.replace("../", ""),
+            next.replace("..\\", ""),
+        ] {
             judge(&without_blanks(&variant), Rule::PathEncodedTraversal)?;
         }
-        let foreign = next.starts_with('~') || next.contains(":/") || next.contains(":\\") || next.as_bytes().get(1) == Some(&b':');
+        let foreign = next.starts_with('~')
+            || next.contains(":/")
+            || next.contains(":\\")
+            || next.as_bytes().get(1) == Some(&b':');
         if foreign || (next.starts_with('/') && !text.starts_with('/')) || next.starts_with('\\') {
             return Err(Refusal::new(Rule::PathEncodedTraversal, ""));
         }
@@ -53,7 +79,9 @@ pub fn check(text: &str) -> Result<SafePath, Refusal> {
         }
         reading = next;
     }
-    Ok(SafePath { text: text.to_owned() })
+    Ok(SafePath {
+        text: text.to_owned(),
+    })
 }
 
 /// One reading: does it climb, hide or name a key?
@@ -82,7 +110,9 @@ pub fn refuse_name(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Rule::PathHidden, ""));
     }
     let ending = folded.rsplit_once('.').map(|(_, ending)| ending);
-    if SECRET_NAMES.contains(&folded.as_str()) || ending.is_some_and(|ending| SECRET_ENDINGS.contains(&ending)) {
+    if SECRET_NAMES.contains(&folded.as_str())
+        || ending.is_some_and(|ending| SECRET_ENDINGS.contains(&ending))
+    {
         return Err(Refusal::new(Rule::PathSecret, ""));
     }
     Ok(())
@@ -92,7 +122,11 @@ pub fn refuse_name(name: &str) -> Result<(), Refusal> {
 fn without_blanks(text: &str) -> String {
     let clean = |name: &str| {
         let bare = name.split(';').next().unwrap_or_default().trim_end();
-        if !bare.is_empty() && bare.chars().all(|c| c == '.') { bare.to_owned() } else { name.to_owned() }
+        if !bare.is_empty() && bare.chars().all(|c| c == '.') {
+            bare.to_owned()
+        } else {
+            name.to_owned()
+        }
     };
     text.split('/').map(clean).collect::<Vec<_>>().join("/")
 }
@@ -102,9 +136,25 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let escape = [("%u", 4), ("%U", 4), ("\\u", 4), ("\\U", 4), ("\\x", 2), ("\\X", 2), ("0x", 2), ("0X", 2), ("%", 2)].into_iter().find_map(|(head, digits)| {
+        let escape = [
+            ("%u", 4),
+            ("%U", 4),
+            ("\\u", 4),
+            ("\\U", 4),
+            ("\\x", 2),
+            ("\\X", 2),
+            ("0x", 2),
+            ("0X", 2),
+            ("%", 2),
+        ]
+        .into_iter()
+        .find_map(|(head, digits)| {
             let code = rest.strip_prefix(head)?.get(..digits)?;
-            Some((u32::from_str_radix(code, 16).ok()?, head.len() + digits, head == "%"))
+            Some((
+                u32::from_str_radix(code, 16).ok()?,
+                head.len() + digits,
+                head == "%",
+            ))
         });
         if let Some((code, length, is_byte)) = escape {
             match (is_byte, u8::try_from(code), char::from_u32(code)) {
@@ -121,11 +171,14 @@ fn decode(text: &str) -> String {
     let plain = overlong(&bytes);
     let text = String::from_utf8_lossy(&plain).into_owned();
     let normal: String = text.nfkc().collect();
-    normal.chars().map(|c| match c {
-        '∕' | '⁄' | '⧸' | '╱' => '/',
-        '∖' | '⧵' | '⧹' => '\\',
-        other => other,
-    }).collect()
+    normal
+        .chars()
+        .map(|c| match c {
+            '∕' | '⁄' | '⧸' | '╱' => '/',
+            '∖' | '⧵' | '⧹' => '\\',
+            other => other,
+        })
+        .collect()
 }
 
 /// Overlong UTF-8 of ASCII characters becomes those characters.
@@ -159,8 +212,28 @@ mod tests {
     #[test]
     fn what_leaves_the_root_by_any_reading_is_refused() {
         let cases = [
-            "../x", "a/../../x", "..%2fx", "%2e%2e/x", "%252e%252e%252fx", "..\\x", "a/..\\..\\..\\x", "..%c0%afx", "．．/x", "..∕x", "....//x",
-            ".. /x", "..;/x", "~/x", "file:///etc/passwd", "C:\\x", "\\u002e\\u002e/x", "a\0b", "", ".git/config", "id_rsa", "keys/server.PEM",
+            "../x",
+            "a/../../x",
+            "..%2fx",
+            "%2e%2e/x",
+            "%252e%252e%252fx",
+            "..\\x",
+            "a/..\\..\\..\\x",
+            "..%c0%afx",
+            "．．/x",
+            "..∕x",
+            "....//x",
+            ".. /x",
+            "..;/x",
+            "~/x",
+            "file:///etc/passwd",
+            "C:\\x",
+            "\\u002e\\u002e/x",
+            "a\0b",
+            "",
+            ".git/config",
+            "id_rsa",
+            "keys/server.PEM",
         ];
         for case in cases {
             assert!(check(case).is_err(), "{case}");
@@ -169,7 +242,17 @@ mod tests {
 
     #[test]
     fn what_stays_is_taken() {
-        for case in ["a.txt", "notes/x/../y.md", "reports/100%.txt", "a..b", "...", "über.txt", "/srv/data/a", "Q1 2025.csv", "./a"] {
+        for case in [
+            "a.txt",
+            "notes/x/../y.md",
+            "reports/100%.txt",
+            "a..b",
+            "...",
+            "über.txt",
+            "/srv/data/a",
+            "Q1 2025.csv",
+            "./a",
+        ] {
             assert!(check(case).is_ok(), "{case}: {:?}", check(case));
         }
     }

@@ -36,31 +36,77 @@ impl Rule {
     fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::BadText => ("sql.bad-text", 20, "a statement is UTF-8 text without NUL"),
-            Self::TooLong => ("sql.too-long", 674, "a statement has at most 16 KiB and 64 comments"),
+            Self::TooLong => (
+                "sql.too-long",
+                674,
+                "a statement has at most 16 KiB and 64 comments",
+            ),
             Self::DoesNotParse => ("sql.does-not-parse", 20, "this is no statement"),
             Self::Empty => ("sql.empty", 20, "there is no statement"),
-            Self::MultipleStatements => ("sql.multiple-statements", 89, "only one statement is taken"),
-            Self::NotARead => ("sql.not-a-read", 89, "only SELECT, VALUES, TABLE and WITH are taken"),
+            Self::MultipleStatements => {
+                ("sql.multiple-statements", 89, "only one statement is taken")
+            }
+            Self::NotARead => (
+                "sql.not-a-read",
+                89,
+                "only SELECT, VALUES, TABLE and WITH are taken",
+            ),
             Self::WritesInCte => ("sql.writes-in-cte", 89, "a WITH query may only read"),
             Self::SelectInto => ("sql.select-into", 89, "SELECT INTO makes a table"),
             Self::LockingClause => ("sql.locking-clause", 667, "rows may not be locked"),
             Self::Explain => ("sql.explain", 209, "plans are not shown"),
-            Self::FunctionNotAllowed => ("sql.function-not-allowed", 862, "this function is not allowed"),
-            Self::OperatorNotAllowed => ("sql.operator-not-allowed", 862, "this operator is not allowed"),
+            Self::FunctionNotAllowed => (
+                "sql.function-not-allowed",
+                862,
+                "this function is not allowed",
+            ),
+            Self::OperatorNotAllowed => (
+                "sql.operator-not-allowed",
+                862,
+                "this operator is not allowed",
+            ),
             Self::TypeNotAllowed => ("sql.type-not-allowed", 862, "this type is not allowed"),
-            Self::Catalog => ("sql.catalog", 200, "the system's own tables and columns are not shown"),
-            Self::RelationNotAllowed => ("sql.relation-not-allowed", 862, "this table does not exist for you"),
+            Self::Catalog => (
+                "sql.catalog",
+                200,
+                "the system's own tables and columns are not shown",
+            ),
+            Self::RelationNotAllowed => (
+                "sql.relation-not-allowed",
+                862,
+                "this table does not exist for you",
+            ),
             Self::ColumnNotFound => ("sql.column-not-found", 862, "there is no such column"),
-            Self::ConstructNotAllowed => ("sql.construct-not-allowed", 20, "this construct is not allowed"),
+            Self::ConstructNotAllowed => (
+                "sql.construct-not-allowed",
+                20,
+                "this construct is not allowed",
+            ),
             Self::TooCostly => ("sql.too-costly", 400, "this would cost too much"),
-            Self::PathMalformed => ("path.malformed", 158, "a path has no control characters and a sensible length"),
+            Self::PathMalformed => (
+                "path.malformed",
+                158,
+                "a path has no control characters and a sensible length",
+            ),
             Self::PathOutsideRoot => ("path.outside-root", 22, "the path leaves what may be read"),
-            Self::PathEncodedTraversal => ("path.encoded-traversal", 22, "read in another way, the path leaves what may be read"),
+            Self::PathEncodedTraversal => (
+                "path.encoded-traversal",
+                22,
+                "read in another way, the path leaves what may be read",
+            ),
             Self::PathHidden => ("path.hidden", 538, "hidden files are not shown"),
             Self::PathSecret => ("path.secret", 538, "files that hold keys are not shown"),
-            Self::PathEngineFile => ("path.engine-file", 552, "the engine's own files are not shown"),
+            Self::PathEngineFile => (
+                "path.engine-file",
+                552,
+                "the engine's own files are not shown",
+            ),
             Self::PathNotAFile => ("path.not-a-file", 66, "only regular files are read"),
-            Self::PathHardLink => ("path.hard-link", 62, "files with several names are not read"),
+            Self::PathHardLink => (
+                "path.hard-link",
+                62,
+                "files with several names are not read",
+            ),
         }
     }
 
@@ -97,7 +143,16 @@ pub struct Refusal {
 impl Refusal {
     /// The rule's own sentence, and what it is about.
     pub(crate) fn new(rule: Rule, about: &str) -> Self {
-        let why = if about.is_empty() { rule.sentence().to_owned() } else { format!("{}: `{about}`", rule.sentence()) };
-        Self { rule, why, line: None, column: None }
+        let why = if about.is_empty() {
+            rule.sentence().to_owned()
+        } else {
+            format!("{}: `{about}`", rule.sentence())
+        };
+        Self {
+            rule,
+            why,
+            line: None,
+            column: None,
+        }
     }
 }

@@ -30,14 +30,30 @@ pub const DEFAULT_SCHEMA: &str = "public";
 impl Schema {
     /// Of these relations.
     pub fn new(relations: Vec<Relation>) -> Self {
-        let columns = relations.iter().flat_map(|relation| relation.columns.iter().cloned()).collect();
-        let entry = |relation: Relation| ((relation.schema, relation.name), relation.columns.into_iter().collect());
-        Self { relations: relations.into_iter().map(entry).collect(), columns }
+        let columns = relations
+            .iter()
+            .flat_map(|relation| relation.columns.iter().cloned())
+            .collect();
+        let entry = |relation: Relation| {
+            (
+                (relation.schema, relation.name),
+                relation.columns.into_iter().collect(),
+            )
+        };
+        Self {
+            relations: relations.into_iter().map(entry).collect(),
+            columns,
+        }
     }
 
     fn has(&self, schema: &str, name: &str) -> bool {
-        let schema = if schema.is_empty() { DEFAULT_SCHEMA } else { schema };
-        self.relations.contains_key(&(schema.to_owned(), name.to_owned()))
+        let schema = if schema.is_empty() {
+            DEFAULT_SCHEMA
+        } else {
+            schema
+        };
+        self.relations
+            .contains_key(&(schema.to_owned(), name.to_owned()))
     }
 }
 
@@ -80,14 +96,16 @@ pub fn check_text(statement: &str) -> Result<(), Refusal> {
 /// Decides on a statement for Postgres.
 pub fn check(statement: &str, schema: &Schema) -> Result<ReadOnlySql, Refusal> {
     check_text(statement)?;
-    let parsed = pg_query::parse(statement, pg_query::ParserOptions::default()).map_err(|_| Refusal::new(Rule::DoesNotParse, ""))?;
+    let parsed = pg_query::parse(statement, pg_query::ParserOptions::default())
+        .map_err(|_| Refusal::new(Rule::DoesNotParse, ""))?;
     let statements = &parsed.protobuf.stmts;
     match statements.len() {
         0 => return Err(Refusal::new(Rule::Empty, "")),
         1 => {}
         _ => return Err(Refusal::new(Rule::MultipleStatements, "")),
     }
-    let tree = serde_json::to_value(&statements[0]).map_err(|_| Refusal::new(Rule::ConstructNotAllowed, ""))?;
+    let tree = serde_json::to_value(&statements[0])
+        .map_err(|_| Refusal::new(Rule::ConstructNotAllowed, ""))?;
     let mut walk = tree::Walk::new(schema);
     walk.statement(&tree["stmt"]).map_err(|(mut refusal, at)| {
         if let Some(before) = at.and_then(|at| statement.get(..at)) {
@@ -97,7 +115,10 @@ pub fn check(statement: &str, schema: &Schema) -> Result<ReadOnlySql, Refusal> {
         }
         refusal
     })?;
-    Ok(ReadOnlySql { text: statement.to_owned(), tables: walk.tables() })
+    Ok(ReadOnlySql {
+        text: statement.to_owned(),
+        tables: walk.tables(),
+    })
 }
 
 #[cfg(test)]
@@ -105,8 +126,18 @@ mod tests {
     use super::*;
 
     fn schema() -> Schema {
-        let relation = |name: &str, columns: &[&str]| Relation { schema: "public".into(), name: name.into(), columns: columns.iter().map(ToString::to_string).collect() };
-        Schema::new(vec![relation("companies", &["id", "name"]), relation("financial_records", &["company_id", "year", "quarter", "revenue"])])
+        let relation = |name: &str, columns: &[&str]| Relation {
+            schema: "public".into(),
+            name: name.into(),
+            columns: columns.iter().map(ToString::to_string).collect(),
+        };
+        Schema::new(vec![
+            relation("companies", &["id", "name"]),
+            relation(
+                "financial_records",
+                &["company_id", "year", "quarter", "revenue"],
+            ),
+        ])
     }
 
     #[test]
@@ -114,20 +145,38 @@ mod tests {
         let cases = [
             ("DELETE FROM companies", Rule::NotARead),
             ("SELECT 1; DROP TABLE companies", Rule::MultipleStatements),
-            ("WITH d AS (DELETE FROM companies RETURNING id) SELECT * FROM d", Rule::WritesInCte),
+            (
+                "WITH d AS (DELETE FROM companies RETURNING id) SELECT * FROM d",
+                Rule::WritesInCte,
+            ),
             ("SELECT * INTO x FROM companies", Rule::SelectInto),
             ("SELECT * FROM companies FOR UPDATE", Rule::LockingClause),
             ("EXPLAIN ANALYZE SELECT 1", Rule::Explain),
             ("SELECT pg_sleep(1)", Rule::FunctionNotAllowed),
-            ("SELECT id FROM companies LIMIT nextval('s')", Rule::FunctionNotAllowed),
-            ("SELECT count(*) FILTER (WHERE set_config('a','b',true) = '') FROM companies", Rule::FunctionNotAllowed),
-            ("SELECT * FROM pg_read_file('/etc/passwd')", Rule::FunctionNotAllowed),
+            (
+                "SELECT id FROM companies LIMIT nextval('s')",
+                Rule::FunctionNotAllowed,
+            ),
+            (
+                "SELECT count(*) FILTER (WHERE set_config('a','b',true) = '') FROM companies",
+                Rule::FunctionNotAllowed,
+            ),
+            (
+                "SELECT * FROM pg_read_file('/etc/passwd')",
+                Rule::FunctionNotAllowed,
+            ),
             ("SELECT * FROM pg_stats", Rule::Catalog),
             ("SELECT * FROM information_schema.tables", Rule::Catalog),
             ("SELECT ctid FROM companies", Rule::Catalog),
             ("SELECT * FROM secrets", Rule::RelationNotAllowed),
-            ("SELECT c.id FROM companies c JOIN secrets s ON s.id = c.id", Rule::RelationNotAllowed),
-            ("SELECT 1 UNION SELECT id FROM secrets", Rule::RelationNotAllowed),
+            (
+                "SELECT c.id FROM companies c JOIN secrets s ON s.id = c.id",
+                Rule::RelationNotAllowed,
+            ),
+            (
+                "SELECT 1 UNION SELECT id FROM secrets",
+                Rule::RelationNotAllowed,
+            ),
             ("SELECT * FROM other.companies", Rule::RelationNotAllowed),
             ("SELECT 'x'::regclass", Rule::TypeNotAllowed),
             ("SELECT 1 OPERATOR(x.+) 2", Rule::OperatorNotAllowed),
@@ -136,10 +185,17 @@ mod tests {
             ("COPY companies TO STDOUT", Rule::NotARead),
             ("SELEC 1", Rule::DoesNotParse),
             ("-- nothing", Rule::Empty),
-            ("SELECT * FROM generate_series(1, 100000000)", Rule::TooCostly),
+            (
+                "SELECT * FROM generate_series(1, 100000000)",
+                Rule::TooCostly,
+            ),
         ];
         for (statement, rule) in cases {
-            assert_eq!(check(statement, &schema()).map_err(|refusal| refusal.rule), Err(rule), "{statement}");
+            assert_eq!(
+                check(statement, &schema()).map_err(|refusal| refusal.rule),
+                Err(rule),
+                "{statement}"
+            );
         }
     }
 
@@ -153,9 +209,16 @@ mod tests {
             "SELECT CASE WHEN id IN (SELECT company_id FROM financial_records) THEN 1 ELSE 0 END FROM companies UNION ALL VALUES (1)",
         ];
         for statement in cases {
-            assert!(check(statement, &schema()).is_ok(), "{statement}: {:?}", check(statement, &schema()));
+            assert!(
+                check(statement, &schema()).is_ok(),
+                "{statement}: {:?}",
+                check(statement, &schema())
+            );
         }
-        assert_eq!(check(cases[1], &schema()).unwrap().tables(), ["companies", "financial_records"]);
+        assert_eq!(
+            check(cases[1], &schema()).unwrap().tables(),
+            ["companies", "financial_records"]
+        );
     }
 
     #[test]
@@ -166,7 +229,11 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_and_not_fatal() {
-        let nested = format!("{}SELECT 1{}", "SELECT * FROM (".repeat(300), ") x".repeat(300));
+        let nested = format!(
+            "{}SELECT 1{}",
+            "SELECT * FROM (".repeat(300),
+            ") x".repeat(300)
+        );
         assert!(check(&nested, &schema()).is_err());
         assert!(check(&"(".repeat(10_000), &schema()).is_err());
     }

@@ -49,7 +49,12 @@ pub struct CacheOptions {
 
 impl Default for CacheOptions {
     fn default() -> Self {
-        Self { use_cache: true, cache_prefix: default_prefix(), mode: CacheMode::Default, max_age_seconds: None }
+        Self {
+            use_cache: true,
+            cache_prefix: default_prefix(),
+            mode: CacheMode::Default,
+            max_age_seconds: None,
+        }
     }
 }
 

@@ -35,15 +35,28 @@ struct Times {
 impl Times {
     fn new() -> Result<Self, hdrhistogram::CreationError> {
         let new = || Hdr::new(3);
-        Ok(Self { response: new()?, service: new()?, upstream: new()?, database: new()?, own: new()? })
+        Ok(Self {
+            response: new()?,
+            service: new()?,
+            upstream: new()?,
+            database: new()?,
+            own: new()?,
+        })
     }
 }
 
 /// Attributes the journal's entries to the requests and sums up.
-pub fn measure(sent: &[Sent], entries: &[Entry], context: &Context) -> Result<Measured, hdrhistogram::CreationError> {
+pub fn measure(
+    sent: &[Sent],
+    entries: &[Entry],
+    context: &Context,
+) -> Result<Measured, hdrhistogram::CreationError> {
     let by_nonce = group_by_nonce(entries);
     let shared: Vec<&Entry> = match &context.repeated_question {
-        Some(question) => entries.iter().filter(|entry| belongs_to(entry, question)).collect(),
+        Some(question) => entries
+            .iter()
+            .filter(|entry| belongs_to(entry, question))
+            .collect(),
         None => Vec::new(),
     };
     let mut measured = Measured::default();
@@ -59,17 +72,31 @@ pub fn measure(sent: &[Sent], entries: &[Entry], context: &Context) -> Result<Me
             continue;
         }
         measured.measured += 1;
-        measured.lag_ns.entry(request.planned.class.clone()).or_default().push(request.sent_ns.saturating_sub(request.due_ns));
+        measured
+            .lag_ns
+            .entry(request.planned.class.clone())
+            .or_default()
+            .push(request.sent_ns.saturating_sub(request.due_ns));
         let response_ns = request.done_ns.saturating_sub(request.due_ns);
         if let Some(failure) = failure {
             *measured.failures.entry(failure).or_default() += 1;
             let above_any_limit = response_ns.max(duration_ns(TIMEOUT));
-            measured.response_ns.entry(class.clone()).or_default().push(above_any_limit);
-            entry(&mut times, &class)?.response.saturating_record(above_any_limit);
+            measured
+                .response_ns
+                .entry(class.clone())
+                .or_default()
+                .push(above_any_limit);
+            entry(&mut times, &class)?
+                .response
+                .saturating_record(above_any_limit);
             continue;
         }
         measured.succeeded += 1;
-        measured.response_ns.entry(class.clone()).or_default().push(response_ns);
+        measured
+            .response_ns
+            .entry(class.clone())
+            .or_default()
+            .push(response_ns);
         let service_ns = request.done_ns.saturating_sub(request.sent_ns);
         let upstream_ns = covered(&own_entries, |entry| entry.upstream != Upstream::Database);
         let database_ns = covered(&own_entries, |entry| entry.upstream == Upstream::Database);
@@ -79,7 +106,9 @@ pub fn measure(sent: &[Sent], entries: &[Entry], context: &Context) -> Result<Me
         class.service.saturating_record(service_ns);
         class.upstream.saturating_record(upstream_ns);
         class.database.saturating_record(database_ns);
-        class.own.saturating_record(service_ns.saturating_sub(all_ns));
+        class
+            .own
+            .saturating_record(service_ns.saturating_sub(all_ns));
     }
     measured.mock_lag_ns = mock_lag(entries);
     measured.hit_cost = hit_cost(sent, &shared);
@@ -87,7 +116,10 @@ pub fn measure(sent: &[Sent], entries: &[Entry], context: &Context) -> Result<Me
     Ok(measured)
 }
 
-fn entry<'a>(times: &'a mut BTreeMap<String, Times>, class: &str) -> Result<&'a mut Times, hdrhistogram::CreationError> {
+fn entry<'a>(
+    times: &'a mut BTreeMap<String, Times>,
+    class: &str,
+) -> Result<&'a mut Times, hdrhistogram::CreationError> {
     use std::collections::btree_map::Entry as Slot;
     Ok(match times.entry(class.to_owned()) {
         Slot::Occupied(slot) => slot.into_mut(),
@@ -111,17 +143,26 @@ fn belongs_to(entry: &Entry, question: &str) -> bool {
         && match entry.upstream {
             Upstream::Claude => entry.question.as_deref() == Some(question),
             Upstream::Arcade => true,
-            Upstream::Database => fact_mocks::relay::names_relation(&entry.what) && !is_probe(entry),
+            Upstream::Database => {
+                fact_mocks::relay::names_relation(&entry.what) && !is_probe(entry)
+            }
         }
 }
 
 fn is_probe(entry: &Entry) -> bool {
-    entry.application.as_deref().is_some_and(|name| name.starts_with("fact-probe"))
+    entry
+        .application
+        .as_deref()
+        .is_some_and(|name| name.starts_with("fact-probe"))
 }
 
 /// What happened to the shared question while this request was under way.
 fn overlapping<'a>(shared: &[&'a Entry], request: &Sent) -> Vec<&'a Entry> {
-    shared.iter().filter(|entry| entry.arrived_ns < request.done_ns && entry.ended_ns > request.sent_ns).copied().collect()
+    shared
+        .iter()
+        .filter(|entry| entry.arrived_ns < request.done_ns && entry.ended_ns > request.sent_ns)
+        .copied()
+        .collect()
 }
 
 /// The class by what was seen; and why it is no success.
@@ -137,23 +178,38 @@ fn classify(request: &Sent, entries: &[&Entry]) -> (String, Option<String>) {
     };
     if hoped == "tool" {
         let whole = body.get("result").is_some();
-        return (hoped, (!whole).then(|| "the answer has no `result`".to_owned()));
+        return (
+            hoped,
+            (!whole).then(|| "the answer has no `result`".to_owned()),
+        );
     }
-    if body.get("response").and_then(serde_json::Value::as_str).is_none_or(str::is_empty) {
+    if body
+        .get("response")
+        .and_then(serde_json::Value::as_str)
+        .is_none_or(str::is_empty)
+    {
         return (hoped, Some("the answer has no `response`".to_owned()));
     }
-    let conversed = entries.iter().any(|entry| entry.upstream == Upstream::Claude);
+    let conversed = entries
+        .iter()
+        .any(|entry| entry.upstream == Upstream::Claude);
     match (hoped.as_str(), conversed) {
         (_, true) => ("miss".to_owned(), None),
         ("hit", false) => ("hit".to_owned(), None),
-        (_, false) => (hoped, Some("a question never asked before was answered without Claude".to_owned())),
+        (_, false) => (
+            hoped,
+            Some("a question never asked before was answered without Claude".to_owned()),
+        ),
     }
 }
 
 /// Nanoseconds that at least one of the chosen entries covers.
 fn covered(entries: &[&Entry], chosen: impl Fn(&Entry) -> bool) -> u64 {
-    let mut spans: Vec<(u64, u64)> =
-        entries.iter().filter(|entry| chosen(entry)).map(|entry| (entry.arrived_ns, entry.ended_ns)).collect();
+    let mut spans: Vec<(u64, u64)> = entries
+        .iter()
+        .filter(|entry| chosen(entry))
+        .map(|entry| (entry.arrived_ns, entry.ended_ns))
+        .collect();
     spans.sort_unstable();
     let mut total = 0;
     let mut reached = 0;
@@ -165,21 +221,39 @@ fn covered(entries: &[&Entry], chosen: impl Fn(&Entry) -> bool) -> u64 {
 }
 
 fn mock_lag(entries: &[Entry]) -> Vec<u64> {
-    let scheduled = entries.iter().filter(|entry| entry.scheduled_ns > 0 && entry.first_byte_ns >= entry.arrived_ns);
-    scheduled.map(|entry| (entry.first_byte_ns - entry.arrived_ns).saturating_sub(entry.scheduled_ns)).collect()
+    let scheduled = entries
+        .iter()
+        .filter(|entry| entry.scheduled_ns > 0 && entry.first_byte_ns >= entry.arrived_ns);
+    scheduled
+        .map(|entry| (entry.first_byte_ns - entry.arrived_ns).saturating_sub(entry.scheduled_ns))
+        .collect()
 }
 
 /// The first answer has to be paid for; the others should be free. Its conversation's uncached price is what
 /// each of them would have cost.
 fn hit_cost(sent: &[Sent], shared: &[&Entry]) -> Option<HitCost> {
-    let billed: Vec<&Entry> = shared.iter().filter(|entry| entry.upstream == Upstream::Claude).copied().collect();
+    let billed: Vec<&Entry> = shared
+        .iter()
+        .filter(|entry| entry.upstream == Upstream::Claude)
+        .copied()
+        .collect();
     let first = billed.iter().min_by_key(|entry| entry.arrived_ns)?;
     let first_request = sent.iter().find(|request| {
-        request.planned.class == "hit" && request.sent_ns <= first.arrived_ns && first.arrived_ns < request.done_ns
+        request.planned.class == "hit"
+            && request.sent_ns <= first.arrived_ns
+            && first.arrived_ns < request.done_ns
     })?;
-    let (first_turns, later): (Vec<&Entry>, Vec<&Entry>) = billed.iter().copied().partition(|entry| entry.arrived_ns < first_request.done_ns);
+    let (first_turns, later): (Vec<&Entry>, Vec<&Entry>) = billed
+        .iter()
+        .copied()
+        .partition(|entry| entry.arrived_ns < first_request.done_ns);
     let conversation_usd: f64 = first_turns.iter().map(|entry| entry.uncached_usd).sum();
-    let answers = count(sent.iter().filter(|request| request.planned.class == "hit").count()).checked_sub(1)?;
+    let answers = count(
+        sent.iter()
+            .filter(|request| request.planned.class == "hit")
+            .count(),
+    )
+    .checked_sub(1)?;
     (answers > 0 && conversation_usd > 0.0).then(|| HitCost {
         answers,
         billed_usd: later.iter().map(|entry| entry.cost_usd).sum(),
@@ -218,7 +292,9 @@ fn report(
     })
 }
 
-fn histogram<'a>(samples: impl Iterator<Item = &'a u64>) -> Result<Histogram, hdrhistogram::CreationError> {
+fn histogram<'a>(
+    samples: impl Iterator<Item = &'a u64>,
+) -> Result<Histogram, hdrhistogram::CreationError> {
     let mut hdr = Hdr::<u64>::new(3)?;
     samples.for_each(|sample| hdr.saturating_record(*sample));
     Ok(Histogram::from_hdr(&hdr))
@@ -227,7 +303,10 @@ fn histogram<'a>(samples: impl Iterator<Item = &'a u64>) -> Result<Histogram, hd
 fn cost(entries: &[Entry]) -> Cost {
     let mut cost = Cost::default();
     let mut conversations = std::collections::BTreeSet::new();
-    for entry in entries.iter().filter(|entry| entry.upstream == Upstream::Claude) {
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.upstream == Upstream::Claude)
+    {
         cost.billed_usd += entry.cost_usd;
         cost.uncached_usd += entry.uncached_usd;
         conversations.insert(&entry.question);
@@ -262,9 +341,21 @@ mod tests {
     use bytes::Bytes;
 
     fn sent(class: &str, nonce: &str, sent_ns: u64, done_ns: u64, body: &'static str) -> Sent {
-        let planned = Planned { due_ns: sent_ns, class: class.into(), nonce: nonce.into(), measured: true };
+        let planned = Planned {
+            due_ns: sent_ns,
+            class: class.into(),
+            nonce: nonce.into(),
+            measured: true,
+        };
         let answer = Ok((200, Bytes::from_static(body.as_bytes())));
-        Sent { planned, due_ns: sent_ns, sent_ns, first_byte_ns: done_ns, done_ns, answer }
+        Sent {
+            planned,
+            due_ns: sent_ns,
+            sent_ns,
+            first_byte_ns: done_ns,
+            done_ns,
+            answer,
+        }
     }
 
     fn claude(question: &str, nonce: Option<&str>, arrived_ns: u64, ended_ns: u64) -> Entry {
@@ -302,12 +393,18 @@ mod tests {
 
     #[test]
     fn a_hit_is_the_absence_of_a_conversation_whatever_the_target_says() {
-        let requests = [sent("hit", "nonce-a", 100, 200, ANSWER), sent("hit", "nonce-b", 300, 400, ANSWER)];
+        let requests = [
+            sent("hit", "nonce-a", 100, 200, ANSWER),
+            sent("hit", "nonce-b", 300, 400, ANSWER),
+        ];
         let measured = measure(&requests, &[claude("q", None, 110, 190)], &context()).unwrap();
         assert_eq!(measured.response_ns["miss"], [100]);
         assert_eq!(measured.response_ns["hit"], [100]);
         let cost = measured.hit_cost.unwrap();
-        assert_eq!((cost.answers, cost.billed_usd, cost.uncached_usd), (1, 0.0, 0.02));
+        assert_eq!(
+            (cost.answers, cost.billed_usd, cost.uncached_usd),
+            (1, 0.0, 0.02)
+        );
     }
 
     #[test]
@@ -319,9 +416,15 @@ mod tests {
 
     #[test]
     fn own_time_is_the_rest_and_overlaps_count_once() {
-        let entries = [claude("m", Some("nonce-a"), 10, 40), claude("m", Some("nonce-a"), 30, 60)];
+        let entries = [
+            claude("m", Some("nonce-a"), 10, 40),
+            claude("m", Some("nonce-a"), 30, 60),
+        ];
         let requests = [sent("miss", "nonce-a", 0, 100, ANSWER)];
-        let report = measure(&requests, &entries, &context()).unwrap().report.unwrap();
+        let report = measure(&requests, &entries, &context())
+            .unwrap()
+            .report
+            .unwrap();
         let own = report.classes["miss"].own.to_hdr().unwrap();
         assert_eq!((own.min(), own.len()), (50, 1));
     }

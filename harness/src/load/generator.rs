@@ -44,9 +44,17 @@ pub const TIMEOUT: Duration = Duration::from_mins(1);
 const SPIN: Duration = Duration::from_micros(150);
 
 /// Sends all requests, `start_ns` on the clock being the plan's zero, and waits for every answer.
-pub async fn send_all(http: &reqwest::Client, clock: Clock, start_ns: u64, requests: Vec<Prepared>) -> Vec<Sent> {
+pub async fn send_all(
+    http: &reqwest::Client,
+    clock: Clock,
+    start_ns: u64,
+    requests: Vec<Prepared>,
+) -> Vec<Sent> {
     let (due, mut is_due) = mpsc::unbounded_channel();
-    let schedule: Vec<Instant> = requests.iter().map(|request| clock.instant(start_ns + request.planned.due_ns)).collect();
+    let schedule: Vec<Instant> = requests
+        .iter()
+        .map(|request| clock.instant(start_ns + request.planned.due_ns))
+        .collect();
     let stop = StopOnDrop::default();
     let stopped = stop.flag();
     let keeper = std::thread::spawn(move || {
@@ -129,7 +137,14 @@ async fn send(http: &reqwest::Client, clock: Clock, start_ns: u64, request: Prep
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
     };
-    Sent { planned: request.planned, due_ns, sent_ns, first_byte_ns, done_ns: clock.now_ns(), answer }
+    Sent {
+        planned: request.planned,
+        due_ns,
+        sent_ns,
+        first_byte_ns,
+        done_ns: clock.now_ns(),
+        answer,
+    }
 }
 
 /// The innermost cause, without addresses, so that equal failures count as one kind.

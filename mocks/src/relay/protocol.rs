@@ -16,11 +16,19 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn of_client() -> Self {
-        Self { buffer: Vec::new(), starting: true, skip: 0 }
+        Self {
+            buffer: Vec::new(),
+            starting: true,
+            skip: 0,
+        }
     }
 
     pub(super) fn of_server() -> Self {
-        Self { buffer: Vec::new(), starting: false, skip: 0 }
+        Self {
+            buffer: Vec::new(),
+            starting: false,
+            skip: 0,
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
@@ -31,7 +39,9 @@ impl Frames {
         let mut at = 0;
         loop {
             let head = if self.starting { 4 } else { 5 };
-            let Some(header) = self.buffer.get(at..at + head) else { break };
+            let Some(header) = self.buffer.get(at..at + head) else {
+                break;
+            };
             let kind = if self.starting { 0 } else { header[0] };
             let length = &header[head - 4..];
             let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
@@ -60,7 +70,10 @@ impl Frames {
 
 /// The `application_name` of a start message.
 pub(super) fn application(start: &[u8]) -> Option<String> {
-    let mut texts = start.get(4..)?.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
+    let mut texts = start
+        .get(4..)?
+        .split(|byte| *byte == 0)
+        .map(|text| String::from_utf8_lossy(text).into_owned());
     while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
         if name == "application_name" {
             return Some(value);
@@ -89,14 +102,21 @@ impl Statements {
         let mut texts = body.splitn(3, |byte| *byte == 0);
         let first = texts.next()?.to_vec();
         match kind {
-            b'Q' => Some(Ran { text: String::from_utf8_lossy(&first).into_owned(), nonce: None }),
+            b'Q' => Some(Ran {
+                text: String::from_utf8_lossy(&first).into_owned(),
+                nonce: None,
+            }),
             b'P' => {
                 let text = String::from_utf8_lossy(texts.next()?).into_owned();
                 self.prepared.insert(first, text);
                 None
             }
             b'B' => {
-                let text = self.prepared.get(texts.next()?).cloned().unwrap_or_default();
+                let text = self
+                    .prepared
+                    .get(texts.next()?)
+                    .cloned()
+                    .unwrap_or_default();
                 let nonce = nonce_in(&String::from_utf8_lossy(body)).map(ToOwned::to_owned);
                 self.bound.insert(first, (text, nonce));
                 None

@@ -20,12 +20,21 @@ pub(super) struct Walk<'a> {
 }
 
 fn refuse(rule: Rule, about: &str, node: &Value) -> Decision {
-    Err((Refusal::new(rule, about), node["location"].as_u64().and_then(|at| usize::try_from(at).ok())))
+    Err((
+        Refusal::new(rule, about),
+        node["location"]
+            .as_u64()
+            .and_then(|at| usize::try_from(at).ok()),
+    ))
 }
 
 /// The texts of a list of `String` nodes.
 fn texts(list: &Value) -> Vec<&str> {
-    list.as_array().into_iter().flatten().filter_map(|node| node["node"]["String"]["sval"].as_str()).collect()
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|node| node["node"]["String"]["sval"].as_str())
+        .collect()
 }
 
 fn filled(value: &Value) -> bool {
@@ -38,7 +47,12 @@ fn filled(value: &Value) -> bool {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(schema: &'a Schema) -> Self {
-        Self { schema, common: Vec::new(), own_columns: BTreeSet::new(), tables: BTreeSet::new() }
+        Self {
+            schema,
+            common: Vec::new(),
+            own_columns: BTreeSet::new(),
+            tables: BTreeSet::new(),
+        }
     }
 
     pub(super) fn tables(self) -> Vec<String> {
@@ -47,7 +61,10 @@ impl<'a> Walk<'a> {
 
     /// The top: one SELECT.
     pub(super) fn statement(&mut self, node: &Value) -> Decision {
-        let kind = node["node"].as_object().and_then(|node| node.keys().next()).map_or("", String::as_str);
+        let kind = node["node"]
+            .as_object()
+            .and_then(|node| node.keys().next())
+            .map_or("", String::as_str);
         match kind {
             "SelectStmt" => {
                 self.name_columns(node);
@@ -63,17 +80,32 @@ impl<'a> Walk<'a> {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.name_columns(item)),
             Value::Object(fields) => {
-                if let Some(name) = fields.get("ResTarget").and_then(|target| target["name"].as_str()).filter(|name| !name.is_empty()) {
+                if let Some(name) = fields
+                    .get("ResTarget")
+                    .and_then(|target| target["name"].as_str())
+                    .filter(|name| !name.is_empty())
+                {
                     self.own_columns.insert(name.to_owned());
                 }
                 for list in ["colnames", "aliascolnames"] {
-                    self.own_columns.extend(fields.get(list).map(texts).unwrap_or_default().into_iter().map(ToOwned::to_owned));
+                    self.own_columns.extend(
+                        fields
+                            .get(list)
+                            .map(texts)
+                            .unwrap_or_default()
+                            .into_iter()
+                            .map(ToOwned::to_owned),
+                    );
                 }
-                if let Some(name) = fields.get("ColumnDef").and_then(|column| column["colname"].as_str()) {
+                if let Some(name) = fields
+                    .get("ColumnDef")
+                    .and_then(|column| column["colname"].as_str())
+                {
                     self.own_columns.insert(name.to_owned());
                 }
                 if let Some(function) = fields.get("FuncCall") {
-                    self.own_columns.extend(texts(&function["funcname"]).last().map(ToString::to_string));
+                    self.own_columns
+                        .extend(texts(&function["funcname"]).last().map(ToString::to_string));
                 }
                 fields.values().for_each(|field| self.name_columns(field));
             }
@@ -85,7 +117,9 @@ impl<'a> Walk<'a> {
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| self.visit(item)),
             Value::Object(fields) => match fields.get("node") {
-                Some(Value::Object(node)) if fields.len() == 1 => node.iter().try_for_each(|(kind, body)| self.node(kind, body)),
+                Some(Value::Object(node)) if fields.len() == 1 => node
+                    .iter()
+                    .try_for_each(|(kind, body)| self.node(kind, body)),
                 _ => self.fields(value),
             },
             _ => Ok(()),
@@ -94,7 +128,9 @@ impl<'a> Walk<'a> {
 
     /// The fields of a node, and of what stands in it without being wrapped.
     fn fields(&mut self, value: &Value) -> Decision {
-        let Some(fields) = value.as_object() else { return Ok(()) };
+        let Some(fields) = value.as_object() else {
+            return Ok(());
+        };
         for (name, field) in fields.iter().filter(|(_, field)| filled(field)) {
             match name.as_str() {
                 "into_clause" => return refuse(Rule::SelectInto, "", field),
@@ -111,24 +147,28 @@ impl<'a> Walk<'a> {
 
     fn node(&mut self, kind: &str, body: &Value) -> Decision {
         match kind {
-            "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" => return refuse(Rule::WritesInCte, "", body),
+            "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" => {
+                return refuse(Rule::WritesInCte, "", body);
+            }
             "LockingClause" => return refuse(Rule::LockingClause, "", body),
             kind if !NODES.contains(&kind) => return refuse(Rule::ConstructNotAllowed, "", body),
             "SelectStmt" => return self.select(body),
             "RangeVar" => return self.relation(body),
             "TypeName" => return self.type_name(body),
-            "FuncCall" => self.function(body)?,
-            "AExpr" => self.operator(&body["name"], body)?,
+            "FuncCall" => Self::function(body)?,
+            "AExpr" => Self::operator(&body["name"], body)?,
             "SubLink" | "SortBy" => {
                 for list in ["oper_name", "use_op"] {
                     if filled(&body[list]) {
-                        self.operator(&body[list], body)?;
+                        Self::operator(&body[list], body)?;
                     }
                 }
             }
             "ColumnRef" => self.column(body)?,
             // The numbers of the user, role, catalogue and schema values; dates and times stand below them.
-            "SqlvalueFunction" if body["op"].as_u64().is_none_or(|op| op >= 10) => return refuse(Rule::ConstructNotAllowed, "", body),
+            "SqlvalueFunction" if body["op"].as_u64().is_none_or(|op| op >= 10) => {
+                return refuse(Rule::ConstructNotAllowed, "", body);
+            }
             _ => {}
         }
         self.fields(body)
@@ -145,7 +185,7 @@ impl<'a> Walk<'a> {
             .map(ToOwned::to_owned)
             .collect();
         if body["with_clause"]["recursive"] == true {
-            self.bounded_recursion(queries)?;
+            Self::bounded_recursion(queries)?;
         }
         self.common.push(names);
         let decision = self.fields(body);
@@ -154,7 +194,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A recursive term needs a condition.
-    fn bounded_recursion(&self, queries: &Value) -> Decision {
+    fn bounded_recursion(queries: &Value) -> Decision {
         for query in queries.as_array().into_iter().flatten() {
             let query = &query["node"]["CommonTableExpr"];
             let term = &query["ctequery"]["node"]["SelectStmt"]["rarg"];
@@ -169,33 +209,50 @@ impl<'a> Walk<'a> {
     fn relation(&mut self, body: &Value) -> Decision {
         let part = |name: &str| body[name].as_str().unwrap_or_default();
         let (catalog, schema, name) = (part("catalogname"), part("schemaname"), part("relname"));
-        if catalog.is_empty() && schema.is_empty() && self.common.iter().any(|names| names.contains(name)) {
+        if catalog.is_empty()
+            && schema.is_empty()
+            && self.common.iter().any(|names| names.contains(name))
+        {
             return Ok(());
         }
-        if matches!(schema, "pg_catalog" | "information_schema") || schema.starts_with("pg_") || (schema.is_empty() && name.starts_with("pg_")) {
+        if matches!(schema, "pg_catalog" | "information_schema")
+            || schema.starts_with("pg_")
+            || (schema.is_empty() && name.starts_with("pg_"))
+        {
             return refuse(Rule::Catalog, name, body);
         }
         if !catalog.is_empty() || !self.schema.has(schema, name) {
             return refuse(Rule::RelationNotAllowed, name, body);
         }
-        self.tables.insert(if schema.is_empty() || schema == DEFAULT_SCHEMA { name.to_owned() } else { format!("{schema}.{name}") });
+        self.tables
+            .insert(if schema.is_empty() || schema == DEFAULT_SCHEMA {
+                name.to_owned()
+            } else {
+                format!("{schema}.{name}")
+            });
         Ok(())
     }
 
     fn column(&self, body: &Value) -> Decision {
         let names = texts(&body["fields"]);
-        let Some(last) = names.last() else { return Ok(()) };
+        let Some(last) = names.last() else {
+            return Ok(());
+        };
         if SYSTEM_COLUMNS.contains(last) && !self.schema.columns.contains(*last) {
             return refuse(Rule::Catalog, last, body);
         }
         let star = body["fields"].to_string().contains("AStar");
-        if names.len() > 1 && !star && !self.schema.columns.contains(*last) && !self.own_columns.contains(*last) {
+        if names.len() > 1
+            && !star
+            && !self.schema.columns.contains(*last)
+            && !self.own_columns.contains(*last)
+        {
             return refuse(Rule::ColumnNotFound, last, body);
         }
         Ok(())
     }
 
-    fn function(&self, body: &Value) -> Decision {
+    fn function(body: &Value) -> Decision {
         let names = texts(&body["funcname"]);
         let name = match names.as_slice() {
             [name] | ["pg_catalog", name] => *name,
@@ -204,30 +261,70 @@ impl<'a> Walk<'a> {
         if !FUNCTIONS.contains(&name) {
             return refuse(Rule::FunctionNotAllowed, name, body);
         }
-        let arguments = body["args"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let arguments = body["args"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let whole = |node: &Value| {
             let constant = &node["node"]["AConst"];
-            let inner = if constant.is_null() { &node["node"]["TypeCast"]["arg"]["node"]["AConst"] } else { constant };
+            let inner = if constant.is_null() {
+                &node["node"]["TypeCast"]["arg"]["node"]["AConst"]
+            } else {
+                constant
+            };
             let negative = &node["node"]["AExpr"]["rexpr"]["node"]["AConst"];
-            [inner, negative].into_iter().find(|constant| constant.is_object()).map(|constant| {
-                constant["val"]["Ival"]["ival"].as_i64().unwrap_or(if constant["val"]["Fval"].is_object() { i64::MAX } else { 0 })
-            })
+            [inner, negative]
+                .into_iter()
+                .find(|constant| constant.is_object())
+                .map(|constant| {
+                    constant["val"]["Ival"]["ival"].as_i64().unwrap_or(
+                        if constant["val"]["Fval"].is_object() {
+                            i64::MAX
+                        } else {
+                            0
+                        },
+                    )
+                })
         };
-        let dates = |node: &Value| node["node"]["TypeCast"]["type_name"].to_string().contains("date") || node["node"]["TypeCast"]["type_name"].to_string().contains("timestamp");
+        let dates = |node: &Value| {
+            node["node"]["TypeCast"]["type_name"]
+                .to_string()
+                .contains("date")
+                || node["node"]["TypeCast"]["type_name"]
+                    .to_string()
+                    .contains("timestamp")
+        };
         let costly = match name {
-            "generate_series" => !arguments.iter().take(2).all(|argument| dates(argument) || whole(argument).is_some_and(|n| n.abs() <= 10_000)),
-            "repeat" | "lpad" | "rpad" => !arguments.get(1).and_then(whole).is_some_and(|n| n <= 1_000),
+            "generate_series" => !arguments.iter().take(2).all(|argument| {
+                dates(argument) || whole(argument).is_some_and(|n| n.abs() <= 10_000)
+            }),
+            "repeat" | "lpad" | "rpad" => {
+                arguments.get(1).and_then(whole).is_none_or(|n| n > 1_000)
+            }
             "format" => !arguments.first().is_some_and(|text| {
                 let template = text["node"]["AConst"]["val"]["Sval"]["sval"].as_str();
-                template.is_some_and(|text| text.replace("%%", "").split('%').skip(1).all(|rest| rest.starts_with(['s', 'I', 'L'])))
+                template.is_some_and(|text| {
+                    text.replace("%%", "")
+                        .split('%')
+                        .skip(1)
+                        .all(|rest| rest.starts_with(['s', 'I', 'L']))
+                })
             }),
             _ => false,
         };
-        if costly { refuse(Rule::TooCostly, name, body) } else { Ok(()) }
+        if costly {
+            refuse(Rule::TooCostly, name, body)
+        } else {
+            Ok(())
+        }
     }
 
-    fn operator(&self, names: &Value, body: &Value) -> Decision {
-        let known = |name: &&str| OPERATORS.contains(name) || name.starts_with("BETWEEN") || name.starts_with("NOT BETWEEN");
+    fn operator(names: &Value, body: &Value) -> Decision {
+        let known = |name: &&str| {
+            OPERATORS.contains(name)
+                || name.starts_with("BETWEEN")
+                || name.starts_with("NOT BETWEEN")
+        };
         match texts(names).as_slice() {
             [] => Ok(()),
             [name] | ["pg_catalog", name] if known(name) => Ok(()),
