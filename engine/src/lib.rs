@@ -46,7 +46,7 @@ pub enum ServeError {
     #[error("{0}")]
     Files(#[from] FilesError),
     /// The audit log.
-    #[error("{0}: {1}", .0, std::error::Error::source(.0).map(ToString::to_string).unwrap_or_default())]
+    #[error("{0}")]
     Audit(#[from] AuditError),
     /// The HTTP client.
     #[error("the HTTP client cannot be built")]

@@ -6,7 +6,7 @@ use fact_guard::sql::ReadOnlySql;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, TypeInfo as _};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, Column as _, Connection as _, Executor as _, Row as _, TypeInfo as _};
 use std::time::Duration;
 use tokio::sync::broadcast;
 
