@@ -232,8 +232,11 @@ pub fn names_relation(statement: &str) -> bool {
     }) {
         return false;
     }
-    let relation =
-        |word: &&str| !(word.starts_with("pg_") || word.starts_with("information_schema"));
+    let relation = |word: &&str| {
+        !(word.starts_with("pg_")
+            || word.starts_with("information_schema")
+            || ["select", "values", "lateral"].contains(word))
+    };
     words.windows(2).any(|pair| {
         ["from", "join", "table", "into", "update"].contains(&pair[0]) && relation(&pair[1])
     })
