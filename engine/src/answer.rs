@@ -95,38 +95,72 @@ impl Answering {
         if !question.cache.use_cache || !self.cache.is_on() {
             let since = self.cache.since();
             let answer = self.made(question, prompt, deadline, None, since).await?;
-            return Ok(Answered { answer: answer.0, cache: CacheStatus::Bypass, stored: false });
+            return Ok(Answered {
+                answer: answer.0,
+                cache: CacheStatus::Bypass,
+                stored: false,
+            });
         }
         let key = self.key(&question, &prompt);
         let max_age = question.cache.max_age_seconds.map(Duration::from_secs);
         let now = std::time::Instant::now();
         match question.cache.mode {
             CacheMode::OnlyIfCached => {
-                let answer = self.cache.get(key, now, max_age).ok_or(AnswerError::NotCached)?;
+                let answer = self
+                    .cache
+                    .get(key, now, max_age)
+                    .ok_or(AnswerError::NotCached)?;
                 self.metrics.cache_hits.fetch_add(1, Relaxed);
-                Ok(Answered { answer, cache: CacheStatus::Hit, stored: true })
+                Ok(Answered {
+                    answer,
+                    cache: CacheStatus::Hit,
+                    stored: true,
+                })
             }
             CacheMode::Refresh => {
                 let since = self.cache.since();
-                let (answer, stored) = self.made(question, prompt, deadline, Some(key), since).await?;
-                Ok(Answered { answer, cache: CacheStatus::Refresh, stored })
+                let (answer, stored) = self
+                    .made(question, prompt, deadline, Some(key), since)
+                    .await?;
+                Ok(Answered {
+                    answer,
+                    cache: CacheStatus::Refresh,
+                    stored,
+                })
             }
             CacheMode::Default => match self.cache.get_or_begin(key, now, max_age) {
                 Lookup::Hit(answer) => {
                     self.metrics.cache_hits.fetch_add(1, Relaxed);
-                    Ok(Answered { answer, cache: CacheStatus::Hit, stored: true })
+                    Ok(Answered {
+                        answer,
+                        cache: CacheStatus::Hit,
+                        stored: true,
+                    })
                 }
                 Lookup::UnderWay(mut flight) => {
                     self.metrics.cache_collapsed.fetch_add(1, Relaxed);
                     let wait = tokio::time::timeout_at(deadline, flight.wait_for(Option::is_some));
-                    let made = wait.await.map_err(|_| AnswerError::Deadline)?.map_err(|_| AnswerError::Lost)?;
+                    let made = wait
+                        .await
+                        .map_err(|_| AnswerError::Deadline)?
+                        .map_err(|_| AnswerError::Lost)?;
                     let answer = made.clone().unwrap_or(Err(AnswerError::Lost))?;
-                    Ok(Answered { answer, cache: CacheStatus::Collapsed, stored: false })
+                    Ok(Answered {
+                        answer,
+                        cache: CacheStatus::Collapsed,
+                        stored: false,
+                    })
                 }
                 Lookup::Absent(sender, since) => {
                     self.metrics.cache_misses.fetch_add(1, Relaxed);
-                    let (answer, stored) = self.fly(question, prompt, deadline, key, since, sender).await?;
-                    Ok(Answered { answer, cache: CacheStatus::Miss, stored })
+                    let (answer, stored) = self
+                        .fly(question, prompt, deadline, key, since, sender)
+                        .await?;
+                    Ok(Answered {
+                        answer,
+                        cache: CacheStatus::Miss,
+                        stored,
+                    })
                 }
             },
         }
@@ -144,8 +178,13 @@ impl Answering {
     ) -> Result<(Arc<Stored>, bool), AnswerError> {
         let answering = self.clone();
         let flight = self.conversations.spawn(async move {
-            let landing = Landing { cache: answering.cache.clone(), key };
-            let made = answering.made(question, prompt, deadline, Some(key), since).await;
+            let landing = Landing {
+                cache: answering.cache.clone(),
+                key,
+            };
+            let made = answering
+                .made(question, prompt, deadline, Some(key), since)
+                .await;
             drop(landing);
             sender.send_replace(Some(made.clone().map(|(answer, _)| answer)));
             made
@@ -162,7 +201,8 @@ impl Answering {
         key: Option<Key>,
         since: Since,
     ) -> Result<(Arc<Stored>, bool), AnswerError> {
-        let conversed = tokio::time::timeout_at(deadline, self.converse(&question, &prompt, deadline)).await;
+        let conversed =
+            tokio::time::timeout_at(deadline, self.converse(&question, &prompt, deadline)).await;
         let answer = Arc::new(conversed.map_err(|_| AnswerError::Deadline)??);
         self.metrics.bill(answer.tokens, answer.cost_usd);
         let stored = key.is_some_and(|key| {
@@ -171,42 +211,78 @@ impl Answering {
                 question: question.text.clone(),
                 prefix: question.cache.cache_prefix.clone(),
             };
-            self.cache.store(key, label, answer.clone(), since, std::time::Instant::now())
+            self.cache
+                .store(key, label, answer.clone(), since, std::time::Instant::now())
         });
         Ok((answer, stored))
     }
 
     /// The conversation: Claude's turns, and the results of the tools that it calls, until it has said its answer.
-    async fn converse(&self, question: &Question, prompt: &Prompt, deadline: Instant) -> Result<Stored, AnswerError> {
+    async fn converse(
+        &self,
+        question: &Question,
+        prompt: &Prompt,
+        deadline: Instant,
+    ) -> Result<Stored, AnswerError> {
         let names = self.names(&question.principal);
         let mut messages = vec![json!({ "role": "user", "content": question.text })];
         let mut progress = Progress::default();
         for _ in 0..self.max_turns {
-            let turn = self.claude.next_turn(prompt, &messages, deadline).await.map_err(|error| match error {
-                ClaudeError::Deadline => AnswerError::Deadline,
-                ClaudeError::Service { retry_after, .. } => AnswerError::Claude { retry_after },
-            })?;
+            let turn = self
+                .claude
+                .next_turn(prompt, &messages, deadline)
+                .await
+                .map_err(|error| match error {
+                    ClaudeError::Deadline => AnswerError::Deadline,
+                    ClaudeError::Service { retry_after, .. } => AnswerError::Claude { retry_after },
+                })?;
             progress.bill(self.claude.model(), turn.tokens());
             match turn.stop_reason.as_deref() {
                 Some("tool_use") => {}
-                Some("max_tokens") => return Err(AnswerError::Limit("the answer is longer than the model may write".into())),
-                Some("refusal") => return Err(AnswerError::Limit("the model refuses to answer this question".into())),
+                Some("max_tokens") => {
+                    return Err(AnswerError::Limit(
+                        "the answer is longer than the model may write".into(),
+                    ));
+                }
+                Some("refusal") => {
+                    return Err(AnswerError::Limit(
+                        "the model refuses to answer this question".into(),
+                    ));
+                }
                 _ => return progress.finish(turn.text()),
             }
-            let results = self.call_all(question, &names, &turn.content, &mut progress).await;
+            let results = self
+                .call_all(question, &names, &turn.content, &mut progress)
+                .await;
             messages.push(json!({ "role": "assistant", "content": turn.content }));
             messages.push(json!({ "role": "user", "content": results }));
         }
-        Err(AnswerError::Limit(format!("the model wanted more than {} turns", self.max_turns)))
+        Err(AnswerError::Limit(format!(
+            "the model wanted more than {} turns",
+            self.max_turns
+        )))
     }
 
     /// All tool calls of a turn side by side; the results in the order of the calls.
-    async fn call_all(&self, question: &Question, names: &BTreeMap<String, String>, content: &[Value], progress: &mut Progress) -> Vec<Value> {
-        let calls: Vec<&Value> = content.iter().filter(|block| block["type"] == "tool_use").collect();
+    async fn call_all(
+        &self,
+        question: &Question,
+        names: &BTreeMap<String, String>,
+        content: &[Value],
+        progress: &mut Progress,
+    ) -> Vec<Value> {
+        let calls: Vec<&Value> = content
+            .iter()
+            .filter(|block| block["type"] == "tool_use")
+            .collect();
         let outcomes = join_all(calls.iter().map(|block| async {
             let name = block["name"].as_str().unwrap_or_default();
             let tool = names.get(name)?;
-            let call = Call { principal: &question.principal, trace_id: &question.trace_id, by: "model" };
+            let call = Call {
+                principal: &question.principal,
+                trace_id: &question.trace_id,
+                by: "model",
+            };
             let outcome = self.tools.execute(call, tool, &block["input"]).await?;
             Some((tool.clone(), outcome))
         }));
@@ -228,7 +304,8 @@ impl Answering {
                     ("there is no such tool".to_owned(), true)
                 }
             };
-            let mut result = json!({ "type": "tool_result", "tool_use_id": block["id"], "content": text });
+            let mut result =
+                json!({ "type": "tool_result", "tool_use_id": block["id"], "content": text });
             if failed {
                 result["is_error"] = true.into();
             }
@@ -240,7 +317,10 @@ impl Answering {
     /// From the names that Claude may say to those of the tools.
     fn names(&self, principal: &Principal) -> BTreeMap<String, String> {
         let definitions = self.tools.definitions(principal, true);
-        definitions.into_iter().map(|definition| (definition.name.replace('.', "_"), definition.name)).collect()
+        definitions
+            .into_iter()
+            .map(|definition| (definition.name.replace('.', "_"), definition.name))
+            .collect()
     }
 
     /// The static prefix of every conversation of this principal: its tools, then what it may read.
@@ -254,19 +334,50 @@ impl Answering {
         if let Some(last) = tools.last_mut() {
             last["cache_control"] = json!({ "type": "ephemeral" });
         }
-        let schema = self.tools.database.schema_text(principal.client.tables.as_deref());
-        Prompt { tools, system: format!("{INSTRUCTIONS}\n\n# What may be read\n{schema}") }
+        let schema = self
+            .tools
+            .database
+            .schema_text(principal.client.tables.as_deref());
+        Prompt {
+            tools,
+            system: format!("{INSTRUCTIONS}\n\n# What may be read\n{schema}"),
+        }
     }
 
     /// Everything that an answer depends on.
     fn key(&self, question: &Question, prompt: &Prompt) -> Key {
         let client = &question.principal.client;
-        let tables = client.tables.as_ref().map_or_else(|| "*".to_owned(), |tables| format!("{tables:?}"));
-        let tools = client.tools.as_ref().map_or_else(|| "*".to_owned(), |tools| format!("{tools:?}"));
+        let tables = client
+            .tables
+            .as_ref()
+            .map_or_else(|| "*".to_owned(), |tables| format!("{tables:?}"));
+        let tools = client
+            .tools
+            .as_ref()
+            .map_or_else(|| "*".to_owned(), |tools| format!("{tools:?}"));
         let offered = Value::from(prompt.tools.clone()).to_string();
-        let personal = if self.tools.arcade.as_ref().is_some_and(|arcade| !arcade.tools().is_empty()) { client.id.as_str() } else { "" };
+        let personal = if self
+            .tools
+            .arcade
+            .as_ref()
+            .is_some_and(|arcade| !arcade.tools().is_empty())
+        {
+            client.id.as_str()
+        } else {
+            ""
+        };
         let prefix = question.cache.cache_prefix.as_str();
-        Key::of([&client.tenant, &tables, &tools, personal, self.claude.model(), &prompt.system, &offered, prefix, &question.text])
+        Key::of([
+            &client.tenant,
+            &tables,
+            &tools,
+            personal,
+            self.claude.model(),
+            &prompt.system,
+            &offered,
+            prefix,
+            &question.text,
+        ])
     }
 }
 
@@ -309,7 +420,8 @@ impl Progress {
 
     fn read(&mut self, tool: &str, output: ToolOutput, tools: &Tools) {
         self.uses(tool);
-        self.tables.extend(tools.database.base_tables(&output.tables));
+        self.tables
+            .extend(tools.database.base_tables(&output.tables));
         self.sources.push(Source {
             r#type: source_kind(tool).to_owned(),
             tool: tool.to_owned(),
@@ -341,7 +453,9 @@ impl Progress {
             return Err(AnswerError::SourcesDown);
         }
         if response.trim().is_empty() {
-            return Err(AnswerError::Limit("the model ended without an answer".into()));
+            return Err(AnswerError::Limit(
+                "the model ended without an answer".into(),
+            ));
         }
         Ok(Stored {
             response,

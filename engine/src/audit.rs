@@ -37,7 +37,9 @@ pub enum AuditError {
     #[error("the audit log in `FACT_STATE_DIR` cannot be used")]
     File(#[from] std::io::Error),
     /// Its last line.
-    #[error("the audit log in `FACT_STATE_DIR` ends with a line that is no event; move it away to begin another")]
+    #[error(
+        "the audit log in `FACT_STATE_DIR` ends with a line that is no event; move it away to begin another"
+    )]
     Torn,
     /// The writer is gone.
     #[error("the audit log is not written any more")]
@@ -68,37 +70,49 @@ impl Audit {
         std::fs::create_dir_all(folder)?;
         let path = folder.join("audit.ndjson");
         let (sequence, hash) = last_of(&path)?;
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)?;
         let (waiting, mut queue) = mpsc::unbounded_channel::<Waiting>();
         let recent: Arc<Mutex<Vec<AuditEvent>>> = Arc::default();
         let shown = recent.clone();
-        std::thread::Builder::new().name("audit".into()).spawn(move || {
-            let mut chain = Chain { sequence, hash };
-            while let Some(first) = queue.blocking_recv() {
-                let mut batch = vec![first];
-                while let Ok(next) = queue.try_recv() {
-                    batch.push(next);
+        std::thread::Builder::new()
+            .name("audit".into())
+            .spawn(move || {
+                let mut chain = Chain { sequence, hash };
+                while let Some(first) = queue.blocking_recv() {
+                    let mut batch = vec![first];
+                    while let Ok(next) = queue.try_recv() {
+                        batch.push(next);
+                    }
+                    let mut lines = Vec::new();
+                    let mut events = Vec::with_capacity(batch.len());
+                    for waiting in &batch {
+                        let event = chain.append(&waiting.happening);
+                        lines.extend(serde_json::to_vec(&event).unwrap_or_default());
+                        lines.push(b'\n');
+                        events.push(event);
+                    }
+                    let written = file
+                        .write_all(&lines)
+                        .and_then(|()| file.sync_data())
+                        .is_ok();
+                    let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                    shown.extend(events);
+                    let over = shown.len().saturating_sub(RECENT);
+                    shown.drain(..over);
+                    drop(shown);
+                    for waiting in batch {
+                        let _ = waiting.written.send(written);
+                    }
                 }
-                let mut lines = Vec::new();
-                let mut events = Vec::with_capacity(batch.len());
-                for waiting in &batch {
-                    let event = chain.append(&waiting.happening);
-                    lines.extend(serde_json::to_vec(&event).unwrap_or_default());
-                    lines.push(b'\n');
-                    events.push(event);
-                }
-                let written = file.write_all(&lines).and_then(|()| file.sync_data()).is_ok();
-                let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
-                shown.extend(events);
-                let over = shown.len().saturating_sub(RECENT);
-                shown.drain(..over);
-                drop(shown);
-                for waiting in batch {
-                    drop(waiting.written.send(written));
-                }
-            }
-        })?;
-        Ok(Self { waiting, recent, path })
+            })?;
+        Ok(Self {
+            waiting,
+            recent,
+            path,
+        })
     }
 
     /// Where it is.
@@ -109,13 +123,26 @@ impl Audit {
     /// Returns once the event is on disk.
     pub async fn record(&self, happening: Happening) -> Result<(), AuditError> {
         let (written, done) = oneshot::channel();
-        self.waiting.send(Waiting { happening, written }).map_err(|_| AuditError::Gone)?;
-        if done.await.unwrap_or(false) { Ok(()) } else { Err(AuditError::Gone) }
+        self.waiting
+            .send(Waiting { happening, written })
+            .map_err(|_| AuditError::Gone)?;
+        if done.await.unwrap_or(false) {
+            Ok(())
+        } else {
+            Err(AuditError::Gone)
+        }
     }
 
     /// The newest events, newest first.
     pub fn newest(&self, limit: usize) -> Vec<AuditEvent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().take(limit).cloned().collect()
+        self.recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .rev()
+            .take(limit)
+            .cloned()
+            .collect()
     }
 }
 
@@ -150,22 +177,35 @@ impl Chain {
 
 /// The hex SHA-256 of the RFC 8785 JSON of the event without `hash`.
 pub fn hash_of(event: &AuditEvent) -> String {
-    let bare = AuditEvent { hash: String::new(), ..event.clone() };
+    let bare = AuditEvent {
+        hash: String::new(),
+        ..event.clone()
+    };
     let canonical = serde_json_canonicalizer::to_vec(&bare).unwrap_or_default();
-    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest: [u8; 32] = Sha256::digest(canonical).into();
+    digest
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = std::fmt::Write::write_fmt(&mut hex, format_args!("{byte:02x}"));
+            hex
+        })
 }
 
 fn last_of(path: &Path) -> Result<(u64, String), AuditError> {
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, NO_HASH.to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((0, NO_HASH.to_owned()));
+        }
         Err(error) => return Err(error.into()),
     };
     let mut last = None;
     for line in std::io::BufReader::new(file).lines() {
         last = Some(line?);
     }
-    let Some(last) = last else { return Ok((0, NO_HASH.to_owned())) };
+    let Some(last) = last else {
+        return Ok((0, NO_HASH.to_owned()));
+    };
     let event: AuditEvent = serde_json::from_str(&last).map_err(|_| AuditError::Torn)?;
     Ok((event.sequence, event.hash))
 }
@@ -193,14 +233,30 @@ mod tests {
         for round in 0..2 {
             let audit = Audit::open(folder.path()).unwrap();
             for number in 0..3 {
-                audit.record(happening(&format!("{round}.{number}"))).await.unwrap();
+                audit
+                    .record(happening(&format!("{round}.{number}")))
+                    .await
+                    .unwrap();
             }
         }
         let text = std::fs::read_to_string(folder.path().join("audit.ndjson")).unwrap();
-        let events: Vec<AuditEvent> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        let events: Vec<AuditEvent> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(
+            events
+                .iter()
+                .map(|event| event.sequence)
+                .collect::<Vec<_>>(),
+            [1, 2, 3, 4, 5, 6]
+        );
         assert_eq!(events[0].previous_hash, NO_HASH);
-        assert!(events.windows(2).all(|pair| pair[1].previous_hash == pair[0].hash));
+        assert!(
+            events
+                .windows(2)
+                .all(|pair| pair[1].previous_hash == pair[0].hash)
+        );
         assert!(events.iter().all(|event| hash_of(event) == event.hash));
         let mut altered = events[2].clone();
         altered.outcome = "failure".into();

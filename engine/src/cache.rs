@@ -91,7 +91,11 @@ pub struct Cache<E> {
 
 impl<E> std::fmt::Debug for Cache<E> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Cache").field("ttl", &self.ttl).field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+        formatter
+            .debug_struct("Cache")
+            .field("ttl", &self.ttl)
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,7 +127,11 @@ impl<E: Clone> Cache<E> {
             changed_at: HashMap::new(),
             all_changed_at: 0,
         };
-        Self { inner: Mutex::new(inner), ttl, max_bytes }
+        Self {
+            inner: Mutex::new(inner),
+            ttl,
+            max_bytes,
+        }
     }
 
     /// False where it was switched off.
@@ -165,11 +173,19 @@ impl<E: Clone> Cache<E> {
     }
 
     /// Keeps an answer, unless what it was read from changed meanwhile. True where it was kept.
-    pub fn store(&self, key: Key, label: Label, answer: Arc<Stored>, since: Since, now: Instant) -> bool {
+    pub fn store(
+        &self,
+        key: Key,
+        label: Label,
+        answer: Arc<Stored>,
+        since: Since,
+        now: Instant,
+    ) -> bool {
         let bytes = size_of(&answer, &label);
         let mut inner = self.inner();
         let changed = |table: &String| inner.changed_at.get(table).is_some_and(|at| *at > since.0);
-        let outdated = !answer.tables.is_empty() && (inner.all_changed_at > since.0 || answer.tables.iter().any(changed));
+        let outdated = !answer.tables.is_empty()
+            && (inner.all_changed_at > since.0 || answer.tables.iter().any(changed));
         if !self.is_on() || !answer.storable || outdated || bytes > self.max_bytes {
             return false;
         }
@@ -178,9 +194,21 @@ impl<E: Clone> Cache<E> {
         let used = inner.uses;
         inner.order.insert(used, key);
         inner.bytes += bytes;
-        inner.entries.insert(key, Entry { answer, label, made: now, expires: now + self.ttl, bytes, used });
+        inner.entries.insert(
+            key,
+            Entry {
+                answer,
+                label,
+                made: now,
+                expires: now + self.ttl,
+                bytes,
+                used,
+            },
+        );
         while inner.bytes > self.max_bytes {
-            let Some(oldest) = inner.order.first_key_value().map(|(_, key)| *key) else { break };
+            let Some(oldest) = inner.order.first_key_value().map(|(_, key)| *key) else {
+                break;
+            };
             inner.remove(oldest);
         }
         true
@@ -204,17 +232,32 @@ impl<E: Clone> Cache<E> {
     }
 
     /// Drops the chosen entries of a tenant; how many they were.
-    pub fn invalidate(&self, tenant: &str, chosen: impl Fn(&Label, &BTreeSet<String>, Duration) -> bool, now: Instant) -> usize {
+    pub fn invalidate(
+        &self,
+        tenant: &str,
+        chosen: impl Fn(&Label, &BTreeSet<String>, Duration) -> bool,
+        now: Instant,
+    ) -> usize {
         self.inner().remove_where(|entry| {
-            entry.label.tenant == tenant && chosen(&entry.label, &entry.answer.tables, now.saturating_duration_since(entry.made))
+            entry.label.tenant == tenant
+                && chosen(
+                    &entry.label,
+                    &entry.answer.tables,
+                    now.saturating_duration_since(entry.made),
+                )
         })
     }
 
     /// Entries and bytes of a tenant, and the limit for all.
     pub fn status(&self, tenant: &str, now: Instant) -> (usize, u64, u64) {
         let inner = self.inner();
-        let own = inner.entries.values().filter(|entry| entry.label.tenant == tenant && entry.expires > now);
-        let (count, bytes) = own.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.bytes));
+        let own = inner
+            .entries
+            .values()
+            .filter(|entry| entry.label.tenant == tenant && entry.expires > now);
+        let (count, bytes) = own.fold((0, 0), |(count, bytes), entry| {
+            (count + 1, bytes + entry.bytes)
+        });
         (count, bytes, self.max_bytes)
     }
 }
@@ -244,8 +287,15 @@ impl<E> Inner<E> {
     }
 
     fn remove_where(&mut self, chosen: impl Fn(&Entry) -> bool) -> usize {
-        let keys: Vec<Key> = self.entries.iter().filter(|(_, entry)| chosen(entry)).map(|(key, _)| *key).collect();
-        keys.iter().for_each(|key| self.remove(*key));
+        let keys: Vec<Key> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| chosen(entry))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in &keys {
+            self.remove(*key);
+        }
         keys.len()
     }
 }
@@ -254,9 +304,15 @@ impl<E> Inner<E> {
 fn size_of(answer: &Stored, label: &Label) -> u64 {
     const BOOKKEEPING: usize = 400;
     let sources = answer.sources.iter().map(|source| {
-        200 + source.statement.as_ref().map_or(0, String::len) + source.tables.iter().map(|table| table.len() + 24).sum::<usize>()
+        200 + source.statement.as_ref().map_or(0, String::len)
+            + source
+                .tables
+                .iter()
+                .map(|table| table.len() + 24)
+                .sum::<usize>()
     });
-    let texts = answer.response.len() + label.question.len() + label.tenant.len() + label.prefix.len();
+    let texts =
+        answer.response.len() + label.question.len() + label.tenant.len() + label.prefix.len();
     u64::try_from(BOOKKEEPING + texts + sources.sum::<usize>()).unwrap_or(u64::MAX)
 }
 
@@ -278,7 +334,11 @@ mod tests {
     }
 
     fn label() -> Label {
-        Label { tenant: "acme".into(), question: "q".into(), prefix: "p".into() }
+        Label {
+            tenant: "acme".into(),
+            question: "q".into(),
+            prefix: "p".into(),
+        }
     }
 
     #[test]
@@ -287,8 +347,16 @@ mod tests {
         let now = Instant::now();
         let key = Key::of(["a"]);
         assert!(cache.store(key, label(), answer(&[], 5), cache.since(), now));
-        assert!(cache.get(key, now + Duration::from_millis(9_999), None).is_some());
-        assert!(cache.get(key, now + Duration::from_secs(10), None).is_none());
+        assert!(
+            cache
+                .get(key, now + Duration::from_millis(9_999), None)
+                .is_some()
+        );
+        assert!(
+            cache
+                .get(key, now + Duration::from_secs(10), None)
+                .is_none()
+        );
     }
 
     #[test]
@@ -296,8 +364,20 @@ mod tests {
         let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
         let since = cache.since();
         cache.table_changed("public.companies");
-        assert!(!cache.store(Key::of(["a"]), label(), answer(&["public.companies"], 5), since, Instant::now()));
-        assert!(cache.store(Key::of(["b"]), label(), answer(&["public.others"], 5), since, Instant::now()));
+        assert!(!cache.store(
+            Key::of(["a"]),
+            label(),
+            answer(&["public.companies"], 5),
+            since,
+            Instant::now()
+        ));
+        assert!(cache.store(
+            Key::of(["b"]),
+            label(),
+            answer(&["public.others"], 5),
+            since,
+            Instant::now()
+        ));
         cache.everything_changed();
         assert!(cache.get(Key::of(["b"]), Instant::now(), None).is_none());
     }
@@ -307,7 +387,13 @@ mod tests {
         let cache = Cache::<()>::new(Duration::from_secs(10), 4_500);
         let now = Instant::now();
         for name in ["a", "b", "c", "d"] {
-            assert!(cache.store(Key::of([name]), label(), answer(&[], 1_000), cache.since(), now));
+            assert!(cache.store(
+                Key::of([name]),
+                label(),
+                answer(&[], 1_000),
+                cache.since(),
+                now
+            ));
             assert!(cache.get(Key::of(["a"]), now, None).is_some());
         }
         assert!(cache.get(Key::of(["b"]), now, None).is_none());

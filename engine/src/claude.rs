@@ -38,6 +38,7 @@ pub struct Turn {
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 struct Usage {
     input_tokens: u64,
     output_tokens: u64,
@@ -60,7 +61,11 @@ impl Turn {
 
     /// Its text blocks, joined.
     pub fn text(&self) -> String {
-        self.content.iter().filter(|block| block["type"] == "text").filter_map(|block| block["text"].as_str()).collect()
+        self.content
+            .iter()
+            .filter(|block| block["type"] == "text")
+            .filter_map(|block| block["text"].as_str())
+            .collect()
     }
 }
 
@@ -83,8 +88,13 @@ pub enum ClaudeError {
 /// What one attempt came to.
 enum Attempt {
     Done(Turn),
-    Again { reason: String, retry_after: Option<Duration> },
-    Never { reason: String },
+    Again {
+        reason: String,
+        retry_after: Option<Duration>,
+    },
+    Never {
+        reason: String,
+    },
 }
 
 /// What is the same in every request of a question.
@@ -98,7 +108,12 @@ pub struct Prompt {
 
 impl Claude {
     /// Speaks to this endpoint.
-    pub fn new(url: &str, key: SecretString, model: &str, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        url: &str,
+        key: SecretString,
+        model: &str,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
@@ -106,7 +121,13 @@ impl Claude {
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { http, url: format!("{url}/v1/messages"), key, model: model.to_owned(), metrics })
+        Ok(Self {
+            http,
+            url: format!("{url}/v1/messages"),
+            key,
+            model: model.to_owned(),
+            metrics,
+        })
     }
 
     /// The model that answers.
@@ -115,10 +136,17 @@ impl Claude {
     }
 
     /// The next turn of a conversation. The static prefix, and the conversation so far, end in cache breakpoints.
-    pub async fn next_turn(&self, prompt: &Prompt, messages: &[Value], deadline: Instant) -> Result<Turn, ClaudeError> {
+    pub async fn next_turn(
+        &self,
+        prompt: &Prompt,
+        messages: &[Value],
+        deadline: Instant,
+    ) -> Result<Turn, ClaudeError> {
         let mut messages = messages.to_vec();
         if messages.len() > 1
-            && let Some(block) = messages.last_mut().and_then(|message| message["content"].as_array_mut()?.last_mut())
+            && let Some(block) = messages
+                .last_mut()
+                .and_then(|message| message["content"].as_array_mut()?.last_mut())
         {
             block["cache_control"] = json!({ "type": "ephemeral" });
         }
@@ -132,17 +160,35 @@ impl Claude {
         .to_string();
         let mut attempt = 1;
         loop {
-            let outcome = tokio::time::timeout_at(deadline, self.attempt(body.clone())).await.map_err(|_| ClaudeError::Deadline)?;
+            let outcome = tokio::time::timeout_at(deadline, self.attempt(body.clone()))
+                .await
+                .map_err(|_| ClaudeError::Deadline)?;
             let (reason, retry_after) = match outcome {
                 Attempt::Done(turn) => return Ok(turn),
-                Attempt::Never { reason } => return Err(ClaudeError::Service { reason, retry_after: None }),
-                Attempt::Again { reason, retry_after } => (reason, retry_after),
+                Attempt::Never { reason } => {
+                    return Err(ClaudeError::Service {
+                        reason,
+                        retry_after: None,
+                    });
+                }
+                Attempt::Again {
+                    reason,
+                    retry_after,
+                } => (reason, retry_after),
             };
             let wait = retry_after.unwrap_or_else(|| backoff(attempt));
             if attempt >= ATTEMPTS || Instant::now() + wait >= deadline {
-                return Err(ClaudeError::Service { reason, retry_after });
+                return Err(ClaudeError::Service {
+                    reason,
+                    retry_after,
+                });
             }
-            tracing::warn!(attempt, reason, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "claude is asked again");
+            tracing::warn!(
+                attempt,
+                reason,
+                wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                "claude is asked again"
+            );
             tokio::time::sleep(wait).await;
             attempt += 1;
         }
@@ -159,25 +205,46 @@ impl Claude {
             .body(body);
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return Attempt::Again { reason: format!("no connection: {}", kind(&error)), retry_after: None },
+            Err(error) => {
+                return Attempt::Again {
+                    reason: format!("no connection: {}", kind(&error)),
+                    retry_after: None,
+                };
+            }
         };
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let bytes = match response.bytes().await {
             Ok(bytes) => bytes,
-            Err(error) => return Attempt::Again { reason: format!("the answer broke off: {}", kind(&error)), retry_after },
+            Err(error) => {
+                return Attempt::Again {
+                    reason: format!("the answer broke off: {}", kind(&error)),
+                    retry_after,
+                };
+            }
         };
         match status {
             200 => match serde_json::from_slice(&bytes) {
                 Ok(turn) => Attempt::Done(turn),
-                Err(_) => Attempt::Again { reason: "the answer is no message".into(), retry_after },
+                Err(_) => Attempt::Again {
+                    reason: "the answer is no message".into(),
+                    retry_after,
+                },
             },
-            408 | 409 | 429 | 500.. => Attempt::Again { reason: format!("status {status}"), retry_after },
+            408 | 409 | 429 | 500.. => Attempt::Again {
+                reason: format!("status {status}"),
+                retry_after,
+            },
             _ => {
                 let message = serde_json::from_slice::<Value>(&bytes).ok();
-                let message = message.as_ref().and_then(|body| body["error"]["message"].as_str()).unwrap_or_default();
+                let message = message
+                    .as_ref()
+                    .and_then(|body| body["error"]["message"].as_str())
+                    .unwrap_or_default();
                 tracing::error!(status, message, "claude refuses the request");
-                Attempt::Never { reason: format!("status {status}") }
+                Attempt::Never {
+                    reason: format!("status {status}"),
+                }
             }
         }
     }
@@ -195,14 +262,27 @@ fn kind(error: &reqwest::Error) -> &'static str {
 
 /// Doubles each time; between half and all of it, so that those who failed together do not return together.
 fn backoff(attempt: u32) -> Duration {
-    let whole = FIRST_BACKOFF.saturating_mul(1 << (attempt - 1).min(10)).min(LONGEST_BACKOFF);
+    let whole = FIRST_BACKOFF
+        .saturating_mul(1 << (attempt - 1).min(10))
+        .min(LONGEST_BACKOFF);
     whole.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
 
 fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n > 0.0);
+    let number = |name: &str| {
+        headers
+            .get(name)?
+            .to_str()
+            .ok()?
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|n| n.is_finite() && *n > 0.0)
+    };
     let milliseconds = number("retry-after-ms").map(|n| n / 1e3);
-    milliseconds.or_else(|| number("retry-after")).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    milliseconds
+        .or_else(|| number("retry-after"))
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 #[cfg(test)]
@@ -219,30 +299,68 @@ mod tests {
     }
 
     async fn ask(server: &MockServer, within: Duration) -> Result<Turn, ClaudeError> {
-        let claude = Claude::new(&server.uri(), "sk-ant-test".into(), "claude-sonnet-5-5", Arc::default()).unwrap();
-        let prompt = Prompt { tools: Vec::new(), system: "s".into() };
-        claude.next_turn(&prompt, &[json!({ "role": "user", "content": "q" })], Instant::now() + within).await
+        let claude = Claude::new(
+            &server.uri(),
+            "sk-ant-test".into(),
+            "claude-sonnet-5-5",
+            Arc::default(),
+        )
+        .unwrap();
+        let prompt = Prompt {
+            tools: Vec::new(),
+            system: "s".into(),
+        };
+        claude
+            .next_turn(
+                &prompt,
+                &[json!({ "role": "user", "content": "q" })],
+                Instant::now() + within,
+            )
+            .await
     }
 
     async fn reply(server: &MockServer, response: ResponseTemplate, times: u64) {
-        Mock::given(method("POST")).and(path("/v1/messages")).respond_with(response).up_to_n_times(times).mount(server).await;
+        Mock::given(method("POST"))
+            .and(path("/v1/messages"))
+            .respond_with(response)
+            .up_to_n_times(times)
+            .mount(server)
+            .await;
     }
 
     #[tokio::test]
     async fn overload_is_retried_and_tokens_are_told_apart() {
         let server = MockServer::start().await;
         reply(&server, ResponseTemplate::new(529), 2).await;
-        reply(&server, ResponseTemplate::new(200).set_body_json(message()), 1).await;
+        reply(
+            &server,
+            ResponseTemplate::new(200).set_body_json(message()),
+            1,
+        )
+        .await;
         let turn = ask(&server, Duration::from_secs(20)).await.unwrap();
-        assert_eq!((turn.text(), turn.tokens().cache_read, turn.tokens().input), ("Hi".to_owned(), 600, 7));
+        assert_eq!(
+            (turn.text(), turn.tokens().cache_read, turn.tokens().input),
+            ("Hi".to_owned(), 600, 7)
+        );
         assert_eq!(server.received_requests().await.unwrap().len(), 3);
     }
 
     #[tokio::test]
     async fn retry_after_is_waited_for() {
         let server = MockServer::start().await;
-        reply(&server, ResponseTemplate::new(429).insert_header("retry-after", "1"), 1).await;
-        reply(&server, ResponseTemplate::new(200).set_body_json(message()), 1).await;
+        reply(
+            &server,
+            ResponseTemplate::new(429).insert_header("retry-after", "1"),
+            1,
+        )
+        .await;
+        reply(
+            &server,
+            ResponseTemplate::new(200).set_body_json(message()),
+            1,
+        )
+        .await;
         let began = Instant::now();
         ask(&server, Duration::from_secs(20)).await.unwrap();
         assert!(began.elapsed() >= Duration::from_secs(1));
@@ -251,9 +369,20 @@ mod tests {
     #[tokio::test]
     async fn a_retry_after_beyond_the_deadline_ends_the_question_at_once() {
         let server = MockServer::start().await;
-        reply(&server, ResponseTemplate::new(429).insert_header("retry-after", "60"), 9).await;
+        reply(
+            &server,
+            ResponseTemplate::new(429).insert_header("retry-after", "60"),
+            9,
+        )
+        .await;
         let error = ask(&server, Duration::from_secs(5)).await.unwrap_err();
-        assert_eq!(error, ClaudeError::Service { reason: "status 429".into(), retry_after: Some(Duration::from_secs(60)) });
+        assert_eq!(
+            error,
+            ClaudeError::Service {
+                reason: "status 429".into(),
+                retry_after: Some(Duration::from_mins(1))
+            }
+        );
     }
 
     #[tokio::test]
@@ -267,7 +396,12 @@ mod tests {
     #[tokio::test]
     async fn retries_come_to_an_end() {
         let server = MockServer::start().await;
-        reply(&server, ResponseTemplate::new(500).insert_header("retry-after-ms", "1"), 99).await;
+        reply(
+            &server,
+            ResponseTemplate::new(500).insert_header("retry-after-ms", "1"),
+            99,
+        )
+        .await;
         ask(&server, Duration::from_secs(5)).await.unwrap_err();
         assert_eq!(server.received_requests().await.unwrap().len(), 5);
     }

@@ -1,7 +1,7 @@
 //! What the environment means: read once, checked whole, all mistakes in one message.
 
 use secrecy::SecretString;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -90,7 +90,14 @@ pub struct Mistakes(pub Vec<String>);
 
 impl std::fmt::Display for Mistakes {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0.iter().map(|mistake| format!("  - {mistake}")).collect::<Vec<_>>().join("\n"))
+        formatter.write_str(
+            &self
+                .0
+                .iter()
+                .map(|mistake| format!("  - {mistake}"))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
     }
 }
 
@@ -99,11 +106,20 @@ impl std::error::Error for Mistakes {}
 impl Config {
     /// Reads the contract's variables through `get`.
     pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
-        let mut reader = Reader { get, mistakes: Vec::new() };
+        let mut reader = Reader {
+            get,
+            mistakes: Vec::new(),
+        };
         let config = Self {
-            listen: reader.parsed("FACT_LISTEN", "127.0.0.1:18080", "an address such as `127.0.0.1:18080`"),
+            listen: reader.parsed(
+                "FACT_LISTEN",
+                "127.0.0.1:18080",
+                "an address such as `127.0.0.1:18080`",
+            ),
             anthropic_url: reader.url("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
-            anthropic_key: reader.required("ANTHROPIC_API_KEY", "the key for Claude").into(),
+            anthropic_key: reader
+                .required("ANTHROPIC_API_KEY", "the key for Claude")
+                .into(),
             model: reader.text("FACT_MODEL", "claude-sonnet-5-5"),
             arcade: reader.arcade(),
             database_url: reader.database(),
@@ -112,13 +128,21 @@ impl Config {
             file_roots: reader.roots(),
             clients: reader.clients(),
             cache_ttl: reader.seconds("FACT_CACHE_TTL_SECONDS", 3600),
-            cache_max_bytes: reader.parsed("FACT_CACHE_MAX_BYTES", "268435456", "a number of bytes"),
+            cache_max_bytes: reader.parsed(
+                "FACT_CACHE_MAX_BYTES",
+                "268435456",
+                "a number of bytes",
+            ),
             request_timeout: reader.seconds("FACT_REQUEST_TIMEOUT_SECONDS", 30),
             tool_timeout: reader.seconds("FACT_TOOL_TIMEOUT_SECONDS", 10),
             token_ttl: reader.seconds("FACT_TOKEN_TTL_SECONDS", 3600),
             max_turns: reader.parsed("FACT_MAX_TURNS", "8", "a number of turns"),
         };
-        if reader.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(reader.mistakes)) }
+        if reader.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(Mistakes(reader.mistakes))
+        }
     }
 }
 
@@ -138,18 +162,20 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
 
     fn required(&mut self, name: &str, what: &str) -> String {
         self.value(name).unwrap_or_else(|| {
-            self.mistakes.push(format!("`{name}` is not set: it takes {what}"));
+            self.mistakes
+                .push(format!("`{name}` is not set: it takes {what}"));
             String::new()
         })
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: &str, what: &str) -> T
+    fn parsed<T>(&mut self, name: &str, default: &str, what: &str) -> T
     where
-        T: Fallback,
+        T: std::str::FromStr + Fallback,
     {
         let text = self.text(name, default);
         text.trim().parse().unwrap_or_else(|_| {
-            self.mistakes.push(format!("`{name}` is `{text}`: it takes {what}"));
+            self.mistakes
+                .push(format!("`{name}` is `{text}`: it takes {what}"));
             T::fallback()
         })
     }
@@ -160,10 +186,14 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
 
     fn url(&mut self, name: &str, default: &str) -> String {
         let text = self.text(name, default);
-        if url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        if url::Url::parse(&text)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        {
             return text.trim_end_matches('/').to_owned();
         }
-        self.mistakes.push(format!("`{name}` is `{text}`: it takes an `http://` or `https://` address"));
+        self.mistakes.push(format!(
+            "`{name}` is `{text}`: it takes an `http://` or `https://` address"
+        ));
         String::new()
     }
 
@@ -175,8 +205,13 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 
     fn database(&mut self) -> String {
-        let url = self.required("DATABASE_URL", "`postgres://…` of a role that may only read, or `sqlite:PATH`");
-        let known = ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme));
+        let url = self.required(
+            "DATABASE_URL",
+            "`postgres://…` of a role that may only read, or `sqlite:PATH`",
+        );
+        let known = ["postgres://", "postgresql://", "sqlite:"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme));
         if !url.is_empty() && !known {
             self.mistakes.push("`DATABASE_URL` cannot be read: it takes `postgres://USER:PASSWORD@HOST:PORT/NAME` or `sqlite:PATH`".into());
         }
@@ -188,7 +223,9 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             "refuse" => RoleCheck::Refuse,
             "warn" => RoleCheck::Warn,
             other => {
-                self.mistakes.push(format!("`FACT_ROLE_CHECK` is `{other}`: it takes `refuse` or `warn`"));
+                self.mistakes.push(format!(
+                    "`FACT_ROLE_CHECK` is `{other}`: it takes `refuse` or `warn`"
+                ));
                 RoleCheck::Refuse
             }
         }
@@ -196,28 +233,41 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
 
     fn roots(&mut self) -> Vec<PathBuf> {
         let text = self.value("FACT_FILE_ROOTS").unwrap_or_default();
-        text.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect()
+        text.split(':')
+            .filter(|part| !part.is_empty())
+            .map(PathBuf::from)
+            .collect()
     }
 
     fn clients(&mut self) -> Vec<Client> {
-        let path = self.required("FACT_CLIENTS", "the path of a file `{\"clients\":[{\"id\",\"secret\",\"tenant\",\"scopes\":[]}]}`");
+        let path = self.required(
+            "FACT_CLIENTS",
+            "the path of a file `{\"clients\":[{\"id\",\"secret\",\"tenant\",\"scopes\":[]}]}`",
+        );
         if path.is_empty() {
             return Vec::new();
         }
         let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-        let file = read.and_then(|text| serde_json::from_str::<ClientsFile>(&text).map_err(|error| error.to_string()));
+        let file = read.and_then(|text| {
+            serde_json::from_str::<ClientsFile>(&text).map_err(|error| error.to_string())
+        });
         match file {
             Ok(file) => {
-                let mut seen = BTreeMap::new();
+                let mut seen = BTreeSet::new();
                 for client in &file.clients {
-                    if seen.insert(client.id.clone(), ()).is_some() {
-                        self.mistakes.push(format!("`FACT_CLIENTS` names the client `{}` twice", client.id));
+                    if !seen.insert(client.id.clone()) {
+                        self.mistakes.push(format!(
+                            "`FACT_CLIENTS` names the client `{}` twice",
+                            client.id
+                        ));
                     }
                 }
                 file.clients
             }
             Err(reason) => {
-                self.mistakes.push(format!("`FACT_CLIENTS` names `{path}`, which cannot be used: {reason}"));
+                self.mistakes.push(format!(
+                    "`FACT_CLIENTS` names `{path}`, which cannot be used: {reason}"
+                ));
                 Vec::new()
             }
         }
@@ -260,8 +310,16 @@ mod tests {
             _ => None,
         };
         let mistakes = Config::from_environment(environment).unwrap_err().0;
-        for name in ["FACT_LISTEN", "ANTHROPIC_API_KEY", "DATABASE_URL", "FACT_CLIENTS"] {
-            assert!(mistakes.iter().any(|mistake| mistake.contains(name)), "{name}: {mistakes:?}");
+        for name in [
+            "FACT_LISTEN",
+            "ANTHROPIC_API_KEY",
+            "DATABASE_URL",
+            "FACT_CLIENTS",
+        ] {
+            assert!(
+                mistakes.iter().any(|mistake| mistake.contains(name)),
+                "{name}: {mistakes:?}"
+            );
         }
     }
 }

@@ -10,7 +10,6 @@ mod toolbox;
 use crate::answer::Answering;
 use crate::audit::{Audit, Happening};
 use crate::auth::{Auth, Principal};
-use crate::config::Config;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
@@ -18,8 +17,8 @@ use axum::http::{HeaderValue, header, request::Parts};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
-use failure::Failure;
 use fact_wire::ErrorCode;
+use failure::Failure;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,7 +28,6 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// What every handler may use.
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
-    pub(crate) config: Arc<Config>,
     pub(crate) answering: Answering,
     pub(crate) auth: Arc<Auth>,
     pub(crate) audit: Audit,
@@ -53,12 +51,21 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .route("/api/v1/auth/token", post(token::grant))
         .route("/api/v1/auth/validate", get(token::validate))
         .route("/api/v1/auth/revoke", post(token::revoke))
-        .fallback(async |trace: Trace| Failure::new(ErrorCode::NotFound, "there is nothing at this path").with(&trace))
+        .fallback(async |trace: Trace| {
+            Failure::new(ErrorCode::NotFound, "there is nothing at this path").with(&trace)
+        })
         .method_not_allowed_fallback(async |trace: Trace| {
-            Failure::new(ErrorCode::MethodNotAllowed, "this path does not take this method").with(&trace)
+            Failure::new(
+                ErrorCode::MethodNotAllowed,
+                "this path does not take this method",
+            )
+            .with(&trace)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn_with_state(engine.clone(), name_and_count))
+        .layer(middleware::from_fn_with_state(
+            engine.clone(),
+            name_and_count,
+        ))
         .with_state(engine)
 }
 
@@ -70,7 +77,11 @@ impl<S: Sync> FromRequestParts<S> for Trace {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(fresh_trace())))
+        Ok(parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .unwrap_or_else(|| Self(fresh_trace())))
     }
 }
 
@@ -79,16 +90,31 @@ fn fresh_trace() -> String {
 }
 
 /// Continues the caller's trace or begins one, and names it in the answer.
-async fn name_and_count(State(engine): State<Engine>, mut request: Request, next: Next) -> Response {
-    let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok()).and_then(trace_of);
+async fn name_and_count(
+    State(engine): State<Engine>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let given = request
+        .headers()
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .and_then(trace_of);
     let trace = Trace(given.unwrap_or_else(fresh_trace));
     request.extensions_mut().insert(trace.clone());
     let mut response = next.run(request).await;
     if response.status().as_u16() >= 400 {
-        engine.answering.metrics.errors.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        engine
+            .answering
+            .metrics
+            .errors
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
     let span = format!("00-{}-{:016x}-01", trace.0, rand::random::<u64>());
-    for (name, value) in [("x-request-id", trace.0.as_str()), ("traceparent", span.as_str())] {
+    for (name, value) in [
+        ("x-request-id", trace.0.as_str()),
+        ("traceparent", span.as_str()),
+    ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
         }
@@ -99,28 +125,58 @@ async fn name_and_count(State(engine): State<Engine>, mut request: Request, next
 /// The trace id of a W3C `traceparent`.
 fn trace_of(header: &str) -> Option<String> {
     let id = header.split('-').nth(1)?;
-    let hex = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let hex = id.len() == 32
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     (hex && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
 }
 
 impl Engine {
     /// Who asks, if the token may do this. A refusal is audited.
-    pub(crate) async fn authorize(&self, headers: &axum::http::HeaderMap, scope: Option<&str>, resource: &str, trace: &Trace) -> Result<Arc<Principal>, Failure> {
+    pub(crate) async fn authorize(
+        &self,
+        headers: &axum::http::HeaderMap,
+        scope: Option<&str>,
+        resource: &str,
+        trace: &Trace,
+    ) -> Result<Arc<Principal>, Failure> {
         let token = bearer(headers);
         let Some(principal) = token.and_then(|token| self.auth.principal(token)) else {
-            self.refused("unknown", "unknown", resource, "auth.token", trace).await;
-            return Err(Failure::new(ErrorCode::Unauthorized, "a valid bearer token is needed").with(trace));
+            self.refused("unknown", "unknown", resource, "auth.token", trace)
+                .await;
+            return Err(
+                Failure::new(ErrorCode::Unauthorized, "a valid bearer token is needed").with(trace),
+            );
         };
         if let Some(scope) = scope
             && !principal.may(scope)
         {
-            self.refused(&principal.client.id, &principal.client.tenant, resource, "auth.scope", trace).await;
-            return Err(Failure::new(ErrorCode::Forbidden, format!("the token lacks the scope `{scope}`")).with(trace));
+            self.refused(
+                &principal.client.id,
+                &principal.client.tenant,
+                resource,
+                "auth.scope",
+                trace,
+            )
+            .await;
+            return Err(Failure::new(
+                ErrorCode::Forbidden,
+                format!("the token lacks the scope `{scope}`"),
+            )
+            .with(trace));
         }
         Ok(principal)
     }
 
-    async fn refused(&self, client_id: &str, tenant: &str, resource: &str, rule: &str, trace: &Trace) {
+    async fn refused(
+        &self,
+        client_id: &str,
+        tenant: &str,
+        resource: &str,
+        rule: &str,
+        trace: &Trace,
+    ) {
         let happening = Happening {
             kind: "refusal",
             outcome: "refused",
@@ -148,10 +204,18 @@ fn bearer(headers: &axum::http::HeaderMap) -> Option<&str> {
 async fn body(request: Request, trace: &Trace) -> Result<Bytes, Failure> {
     axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
         .await
-        .map_err(|_| Failure::new(ErrorCode::PayloadTooLarge, "the body is longer than 1 MiB").with(trace))
+        .map_err(|_| {
+            Failure::new(ErrorCode::PayloadTooLarge, "the body is longer than 1 MiB").with(trace)
+        })
 }
 
 /// The body as JSON of a known form.
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], trace: &Trace) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| Failure::new(ErrorCode::InvalidRequest, format!("the body cannot be read: {error}")).with(trace))
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::new(
+            ErrorCode::InvalidRequest,
+            format!("the body cannot be read: {error}"),
+        )
+        .with(trace)
+    })
 }

@@ -57,9 +57,14 @@ pub enum ServeError {
 }
 
 /// Serves until `shutdown` resolves; then finishes what runs, within ten seconds.
-pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+pub async fn serve(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
     let address = config.listen;
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
     let audit = Audit::open(&config.state_dir)?;
     let database = Database::connect(DatabaseConfig {
         url: config.database_url.clone(),
@@ -68,11 +73,27 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
         samples: Vec::new(),
     })
     .await?;
-    let files = if config.file_roots.is_empty() { None } else { Some(Arc::new(Files::open(&config.file_roots, &[audit.path().to_owned()])?)) };
-    let arcade = config.arcade.as_ref().map(|(url, key)| Arcade::new(url, key.clone())).transpose()?;
+    let files = if config.file_roots.is_empty() {
+        None
+    } else {
+        Some(Arc::new(Files::open(
+            &config.file_roots,
+            &[audit.path().to_owned()],
+        )?))
+    };
+    let arcade = config
+        .arcade
+        .as_ref()
+        .map(|(url, key)| Arcade::new(url, key.clone()))
+        .transpose()?;
     let metrics = Arc::new(metrics::Metrics::default());
     let answering = Answering {
-        claude: Claude::new(&config.anthropic_url, config.anthropic_key.clone(), &config.model, metrics.clone())?,
+        claude: Claude::new(
+            &config.anthropic_url,
+            config.anthropic_key.clone(),
+            &config.model,
+            metrics.clone(),
+        )?,
         tools: Tools {
             database: database.clone(),
             files,
@@ -99,10 +120,19 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
     };
     let conversations = answering.conversations.clone();
     let auth = Arc::new(Auth::new(&config.clients, config.token_ttl));
-    let engine = http::Engine { config: Arc::new(config), answering, auth, audit, started: Instant::now() };
+    let engine = http::Engine {
+        answering,
+        auth,
+        audit,
+        started: Instant::now(),
+    };
     tracing::info!(%address, "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), http::routes(engine)).with_graceful_shutdown(async move {
+    let server = axum::serve(
+        axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))),
+        http::routes(engine),
+    )
+    .with_graceful_shutdown(async move {
         shutdown.await;
         drop(stop);
     });

@@ -33,13 +33,19 @@ pub struct Metrics {
 
 impl Metrics {
     /// Adds what an answer was billed.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cost is small and not negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cost is small and not negative"
+    )]
     pub fn bill(&self, tokens: Tokens, cost_usd: f64) {
         self.input.fetch_add(tokens.input, Relaxed);
         self.output.fetch_add(tokens.output, Relaxed);
-        self.cache_creation.fetch_add(tokens.cache_creation, Relaxed);
+        self.cache_creation
+            .fetch_add(tokens.cache_creation, Relaxed);
         self.cache_read.fetch_add(tokens.cache_read, Relaxed);
-        self.cost_nano_usd.fetch_add((cost_usd * 1e9) as u64, Relaxed);
+        self.cost_nano_usd
+            .fetch_add((cost_usd * 1e9) as u64, Relaxed);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a sum of dollars")]
@@ -49,14 +55,46 @@ impl Metrics {
 
     fn counters(&self) -> [(&'static str, &'static str, u64); 8] {
         [
-            ("queries_total", "Questions asked.", self.queries.load(Relaxed)),
-            ("cache_hits_total", "Questions answered from the cache.", self.cache_hits.load(Relaxed)),
-            ("cache_misses_total", "Questions answered anew.", self.cache_misses.load(Relaxed)),
-            ("cache_collapsed_total", "Questions answered together with an equal one.", self.cache_collapsed.load(Relaxed)),
-            ("claude_requests_total", "Requests to Claude, retries included.", self.claude_requests.load(Relaxed)),
-            ("tool_executions_total", "Tool calls.", self.tool_executions.load(Relaxed)),
-            ("refusals_total", "Refusals by a guard.", self.refusals.load(Relaxed)),
-            ("errors_total", "Answers with an error status.", self.errors.load(Relaxed)),
+            (
+                "queries_total",
+                "Questions asked.",
+                self.queries.load(Relaxed),
+            ),
+            (
+                "cache_hits_total",
+                "Questions answered from the cache.",
+                self.cache_hits.load(Relaxed),
+            ),
+            (
+                "cache_misses_total",
+                "Questions answered anew.",
+                self.cache_misses.load(Relaxed),
+            ),
+            (
+                "cache_collapsed_total",
+                "Questions answered together with an equal one.",
+                self.cache_collapsed.load(Relaxed),
+            ),
+            (
+                "claude_requests_total",
+                "Requests to Claude, retries included.",
+                self.claude_requests.load(Relaxed),
+            ),
+            (
+                "tool_executions_total",
+                "Tool calls.",
+                self.tool_executions.load(Relaxed),
+            ),
+            (
+                "refusals_total",
+                "Refusals by a guard.",
+                self.refusals.load(Relaxed),
+            ),
+            (
+                "errors_total",
+                "Answers with an error status.",
+                self.errors.load(Relaxed),
+            ),
         ]
     }
 
@@ -71,9 +109,18 @@ impl Metrics {
 
     /// As `GET /api/v1/metrics` says.
     pub fn as_json(&self) -> Value {
-        let mut all: serde_json::Map<String, Value> =
-            self.counters().into_iter().map(|(name, _, value)| (name.to_owned(), value.into())).collect();
-        all.insert("tokens".into(), self.tokens().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect());
+        let mut all: serde_json::Map<String, Value> = self
+            .counters()
+            .into_iter()
+            .map(|(name, _, value)| (name.to_owned(), value.into()))
+            .collect();
+        all.insert(
+            "tokens".into(),
+            self.tokens()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), json!(value)))
+                .collect(),
+        );
         all.insert("cost_usd_total".into(), json!(self.cost_usd()));
         Value::Object(all)
     }
@@ -82,14 +129,22 @@ impl Metrics {
     pub fn as_prometheus(&self) -> String {
         let mut text = String::new();
         for (name, help, value) in self.counters() {
-            let _ = writeln!(text, "# HELP fact_{name} {help}\n# TYPE fact_{name} counter\nfact_{name} {value}");
+            let _ = writeln!(
+                text,
+                "# HELP fact_{name} {help}\n# TYPE fact_{name} counter\nfact_{name} {value}"
+            );
         }
-        text.push_str("# HELP fact_tokens_total Tokens as billed.\n# TYPE fact_tokens_total counter\n");
+        text.push_str(
+            "# HELP fact_tokens_total Tokens as billed.\n# TYPE fact_tokens_total counter\n",
+        );
         for (kind, value) in self.tokens() {
             let _ = writeln!(text, "fact_tokens_total{{kind=\"{kind}\"}} {value}");
         }
         let cost = self.cost_usd();
-        let _ = writeln!(text, "# HELP fact_cost_usd_total Dollars billed by Claude.\n# TYPE fact_cost_usd_total counter\nfact_cost_usd_total {cost}");
+        let _ = writeln!(
+            text,
+            "# HELP fact_cost_usd_total Dollars billed by Claude.\n# TYPE fact_cost_usd_total counter\nfact_cost_usd_total {cost}"
+        );
         text
     }
 }

@@ -12,8 +12,22 @@ struct Price {
     output: f64,
 }
 
-const fn price(model: &'static str, from: &'static str, input: f64, write: f64, read: f64, output: f64) -> Price {
-    Price { model, from, input, write, read, output }
+const fn price(
+    model: &'static str,
+    from: &'static str,
+    input: f64,
+    write: f64,
+    read: f64,
+    output: f64,
+) -> Price {
+    Price {
+        model,
+        from,
+        input,
+        write,
+        read,
+        output,
+    }
 }
 
 /// Later days stand later.
@@ -40,7 +54,13 @@ const PRICES: &[Price] = &[
 
 /// Dollars: what was billed, and what the same tokens cost without any caching. Zero for a model without a known price.
 pub fn cost(model: &str, day: &str, tokens: Tokens) -> (f64, f64) {
-    let Some(price) = PRICES.iter().rev().find(|price| price.model == model && price.from <= day) else { return (0.0, 0.0) };
+    let Some(price) = PRICES
+        .iter()
+        .rev()
+        .find(|price| price.model == model && price.from <= day)
+    else {
+        return (0.0, 0.0);
+    };
     let dollars = |count: u64, per_million: f64| as_f64(count) * per_million / 1e6;
     let output = dollars(tokens.output, price.output);
     let billed = dollars(tokens.input, price.input)
@@ -51,7 +71,10 @@ pub fn cost(model: &str, day: &str, tokens: Tokens) -> (f64, f64) {
     (billed, dollars(all_input, price.input) + output)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "token counts are far below 2^52"
+)]
 fn as_f64(count: u64) -> f64 {
     count as f64
 }
@@ -62,7 +85,10 @@ mod tests {
 
     #[test]
     fn a_price_holds_from_its_day_on() {
-        let read = Tokens { cache_read: 1_000_000, ..Tokens::default() };
+        let read = Tokens {
+            cache_read: 1_000_000,
+            ..Tokens::default()
+        };
         assert!((cost("claude-sonnet-5-5", "2026-10-06", read).0 - 0.20).abs() < 1e-12);
         assert!((cost("claude-sonnet-5-5", "2026-10-07", read).0 - 0.10).abs() < 1e-12);
         assert!((cost("claude-sonnet-5-5", "2026-10-07", read).1 - 2.0).abs() < 1e-12);

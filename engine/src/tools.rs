@@ -45,29 +45,37 @@ impl Tools {
     /// What the principal may use, sorted by name. `offered`: only what Claude is given.
     pub fn definitions(&self, principal: &Principal, offered: bool) -> Vec<ToolDefinition> {
         let mut all = vec![
-            define("SQL.GetSampleQueries", "Example questions with their statements, written by the operator.", json!({})),
+            define(
+                "SQL.GetSampleQueries",
+                "Example questions with their statements, written by the operator.",
+                &json!({}),
+            ),
             define(
                 "SQL.GetSchema",
                 "The tables that may be read, with columns, types, keys and comments.",
-                json!({ "table": { "type": "string", "description": "Only this table." } }),
+                &json!({ "table": { "type": "string", "description": "Only this table." } }),
             ),
             define(
                 "SQL.QueryReadonly",
                 "Runs one SELECT statement and returns its columns and rows. Nothing can be changed.",
-                json!({
+                &json!({
                     "statement": { "type": "string", "description": "One SELECT statement." },
                     "parameters": { "type": "array", "description": "Values for $1, $2 … ($n on Postgres, ? on SQLite)." },
                     "max_rows": { "type": "integer", "minimum": 1, "maximum": 10_000, "description": "At most so many rows; 1,000 by default." },
                 }),
             ),
-            define("System.GetMetrics", "What this engine counted so far.", json!({})),
+            define(
+                "System.GetMetrics",
+                "What this engine counted so far.",
+                &json!({}),
+            ),
         ];
         require(&mut all, "SQL.QueryReadonly", "statement");
         if self.files.is_some() {
             all.push(define(
                 "FileSystem.ListDirectory",
                 "The entries of a folder.",
-                json!({
+                &json!({
                     "path": { "type": "string", "description": "Relative to a root, or absolute within one." },
                     "recursive": { "type": "boolean" },
                     "include_hidden": { "type": "boolean" },
@@ -76,7 +84,7 @@ impl Tools {
             all.push(define(
                 "FileSystem.ReadFile",
                 "The content of a file.",
-                json!({
+                &json!({
                     "path": { "type": "string", "description": "Relative to a root, or absolute within one." },
                     "encoding": { "type": "string", "enum": ["utf-8", "base64"] },
                     "offset": { "type": "integer", "minimum": 0, "description": "In bytes." },
@@ -87,7 +95,13 @@ impl Tools {
             require(&mut all, "FileSystem.ReadFile", "path");
         }
         if let Some(arcade) = &self.arcade {
-            all.extend(arcade.tools().into_iter().filter(|tool| tool.requirements_met || !offered).map(|tool| tool.definition));
+            all.extend(
+                arcade
+                    .tools()
+                    .into_iter()
+                    .filter(|tool| tool.requirements_met || !offered)
+                    .map(|tool| tool.definition),
+            );
         }
         all.retain(|tool| principal.may_use(&tool.name));
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -95,12 +109,22 @@ impl Tools {
     }
 
     /// One call: granted, checked, run in time, audited. `None` where there is no such tool.
-    pub async fn execute(&self, call: Call<'_>, tool: &str, arguments: &Value) -> Option<Result<ToolOutput, ToolError>> {
-        let definition = self.definitions(call.principal, false).into_iter().find(|definition| definition.name == tool)?;
+    pub async fn execute(
+        &self,
+        call: Call<'_>,
+        tool: &str,
+        arguments: &Value,
+    ) -> Option<Result<ToolOutput, ToolError>> {
+        let definition = self
+            .definitions(call.principal, false)
+            .into_iter()
+            .find(|definition| definition.name == tool)?;
         self.metrics.tool_executions.fetch_add(1, Relaxed);
         let violations = arguments::check(&definition.input_schema, arguments);
         let outcome = if violations.is_empty() {
-            match tokio::time::timeout(self.timeout, self.run(call.principal, tool, arguments)).await {
+            match tokio::time::timeout(self.timeout, self.run(call.principal, tool, arguments))
+                .await
+            {
                 Ok(outcome) => outcome,
                 Err(_) => Err(ToolError::Timeout),
             }
@@ -113,12 +137,19 @@ impl Tools {
         }
         let happening = happening(call, tool, arguments, &outcome);
         if self.audit.record(happening).await.is_err() {
-            return Some(Err(ToolError::Failed("the call could not be audited".into())));
+            return Some(Err(ToolError::Failed(
+                "the call could not be audited".into(),
+            )));
         }
         Some(outcome)
     }
 
-    async fn run(&self, principal: &Principal, tool: &str, arguments: &Value) -> Result<ToolOutput, ToolError> {
+    async fn run(
+        &self,
+        principal: &Principal,
+        tool: &str,
+        arguments: &Value,
+    ) -> Result<ToolOutput, ToolError> {
         let caller = principal.caller();
         match tool {
             "SQL.QueryReadonly" => self.database.query_readonly(&caller, arguments).await,
@@ -126,20 +157,35 @@ impl Tools {
             "SQL.GetSampleQueries" => Ok(self.database.get_sample_queries()),
             "System.GetMetrics" => Ok(ToolOutput::plain(self.metrics.as_json())),
             "FileSystem.ReadFile" | "FileSystem.ListDirectory" => {
-                let files = self.files.as_ref().ok_or_else(|| ToolError::NotFound("no such tool".into()))?;
-                if tool == "FileSystem.ReadFile" { files.read_file(arguments).await } else { files.list_directory(arguments).await }
+                let files = self
+                    .files
+                    .as_ref()
+                    .ok_or_else(|| ToolError::NotFound("no such tool".into()))?;
+                if tool == "FileSystem.ReadFile" {
+                    files.read_file(arguments).await
+                } else {
+                    files.list_directory(arguments).await
+                }
             }
             _ => {
-                let arcade = self.arcade.as_ref().ok_or_else(|| ToolError::NotFound("no such tool".into()))?;
+                let arcade = self
+                    .arcade
+                    .as_ref()
+                    .ok_or_else(|| ToolError::NotFound("no such tool".into()))?;
                 arcade.execute(tool, &caller, arguments).await
             }
         }
     }
 }
 
-fn define(name: &str, description: &str, properties: Value) -> ToolDefinition {
+fn define(name: &str, description: &str, properties: &Value) -> ToolDefinition {
     let input_schema = json!({ "type": "object", "properties": properties, "required": [], "additionalProperties": false });
-    ToolDefinition { name: name.into(), description: description.into(), input_schema, version: "1".into() }
+    ToolDefinition {
+        name: name.into(),
+        description: description.into(),
+        input_schema,
+        version: "1".into(),
+    }
 }
 
 fn require(all: &mut [ToolDefinition], tool: &str, argument: &str) {
@@ -159,7 +205,12 @@ pub fn source_kind(tool: &str) -> &'static str {
     }
 }
 
-fn happening(call: Call<'_>, tool: &str, arguments: &Value, outcome: &Result<ToolOutput, ToolError>) -> Happening {
+fn happening(
+    call: Call<'_>,
+    tool: &str,
+    arguments: &Value,
+    outcome: &Result<ToolOutput, ToolError>,
+) -> Happening {
     let digest = blake3::hash(arguments.to_string().as_bytes()).to_hex();
     let mut details = json!({ "by": call.by, "arguments_blake3": digest.as_str() });
     let (kind, result, rule) = match outcome {

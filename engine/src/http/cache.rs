@@ -10,10 +10,22 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-pub(super) async fn status(State(engine): State<Engine>, trace: Trace, request: Request) -> Result<Json<Value>, Failure> {
-    let principal = engine.authorize(request.headers(), Some("cache"), "cache/status", &trace).await?;
-    let (entries, bytes, max_bytes) = engine.answering.cache.status(&principal.client.tenant, Instant::now());
-    let (hits, misses) = (engine.answering.metrics.cache_hits.load(Relaxed), engine.answering.metrics.cache_misses.load(Relaxed));
+pub(super) async fn status(
+    State(engine): State<Engine>,
+    trace: Trace,
+    request: Request,
+) -> Result<Json<Value>, Failure> {
+    let principal = engine
+        .authorize(request.headers(), Some("cache"), "cache/status", &trace)
+        .await?;
+    let (entries, bytes, max_bytes) = engine
+        .answering
+        .cache
+        .status(&principal.client.tenant, Instant::now());
+    let (hits, misses) = (
+        engine.answering.metrics.cache_hits.load(Relaxed),
+        engine.answering.metrics.cache_misses.load(Relaxed),
+    );
     Ok(Json(json!({
         "total_entries": entries,
         "hits": hits,
@@ -25,7 +37,11 @@ pub(super) async fn status(State(engine): State<Engine>, trace: Trace, request: 
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn rate(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 #[derive(Deserialize)]
@@ -52,21 +68,48 @@ struct Criteria {
     older_than_seconds: Option<u64>,
 }
 
-pub(super) async fn invalidate(State(engine): State<Engine>, trace: Trace, request: Request) -> Result<Json<Value>, Failure> {
-    let principal = engine.authorize(request.headers(), Some("cache"), "cache/entries", &trace).await?;
+pub(super) async fn invalidate(
+    State(engine): State<Engine>,
+    trace: Trace,
+    request: Request,
+) -> Result<Json<Value>, Failure> {
+    let principal = engine
+        .authorize(request.headers(), Some("cache"), "cache/entries", &trace)
+        .await?;
     let bytes = body(request, &trace).await?;
-    let Invalidation { invalidation_type, criteria } = parse(&bytes, &trace)?;
-    let Criteria { query, table, prefix, older_than_seconds } = criteria;
-    if invalidation_type == Kind::Selective && query.is_none() && table.is_none() && prefix.is_none() && older_than_seconds.is_none() {
-        return Err(Failure::new(ErrorCode::InvalidRequest, "a selective invalidation needs at least one of the criteria").with(&trace));
+    let Invalidation {
+        invalidation_type,
+        criteria,
+    } = parse(&bytes, &trace)?;
+    let Criteria {
+        query,
+        table,
+        prefix,
+        older_than_seconds,
+    } = criteria;
+    if invalidation_type == Kind::Selective
+        && query.is_none()
+        && table.is_none()
+        && prefix.is_none()
+        && older_than_seconds.is_none()
+    {
+        return Err(Failure::new(
+            ErrorCode::InvalidRequest,
+            "a selective invalidation needs at least one of the criteria",
+        )
+        .with(&trace));
     }
     let bases = table.map(|table| engine.answering.tools.database.base_tables(&[table]));
     let affected = engine.answering.cache.invalidate(
         &principal.client.tenant,
         |label, tables, age| {
-            query.as_ref().is_none_or(|query| label.question == query.trim())
+            query
+                .as_ref()
+                .is_none_or(|query| label.question == query.trim())
                 && prefix.as_ref().is_none_or(|prefix| label.prefix == *prefix)
-                && bases.as_ref().is_none_or(|bases| !tables.is_disjoint(bases))
+                && bases
+                    .as_ref()
+                    .is_none_or(|bases| !tables.is_disjoint(bases))
                 && older_than_seconds.is_none_or(|seconds| age > Duration::from_secs(seconds))
         },
         Instant::now(),
@@ -82,7 +125,9 @@ pub(super) async fn invalidate(State(engine): State<Engine>, trace: Trace, reque
         details: json!({ "entries_affected": affected }),
     };
     if engine.audit.record(happening).await.is_err() {
-        return Err(Failure::new(ErrorCode::Internal, "the invalidation could not be audited").with(&trace));
+        return Err(
+            Failure::new(ErrorCode::Internal, "the invalidation could not be audited").with(&trace),
+        );
     }
     Ok(Json(json!({
         "invalidation_id": format!("inv_{:032x}", rand::random::<u128>()),

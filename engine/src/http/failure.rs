@@ -21,7 +21,13 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None, retry_after_seconds: None, trace_id: String::new() }
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+            retry_after_seconds: None,
+            trace_id: String::new(),
+        }
     }
 
     pub(crate) fn with(mut self, trace: &Trace) -> Self {
@@ -39,14 +45,18 @@ impl From<AnswerError> for Failure {
     fn from(error: AnswerError) -> Self {
         let code = match &error {
             AnswerError::Deadline => ErrorCode::DeadlineExceeded,
-            AnswerError::Claude { .. } | AnswerError::SourcesDown => ErrorCode::ExternalServiceError,
+            AnswerError::Claude { .. } | AnswerError::SourcesDown => {
+                ErrorCode::ExternalServiceError
+            }
             AnswerError::Limit(_) => ErrorCode::LimitExceeded,
             AnswerError::NotCached => ErrorCode::CacheMiss,
             AnswerError::Lost => ErrorCode::Internal,
         };
         let mut failure = Self::new(code, error.to_string());
         failure.retry_after_seconds = match error {
-            AnswerError::Claude { retry_after } => Some(retry_after.map_or(1, |wait| wait.as_secs().max(1))),
+            AnswerError::Claude { retry_after } => {
+                Some(retry_after.map_or(1, |wait| wait.as_secs().max(1)))
+            }
             AnswerError::SourcesDown => Some(1),
             _ => None,
         };
@@ -65,11 +75,16 @@ impl From<ToolError> for Failure {
                 }
                 Self::new(ErrorCode::SecurityViolation, why).detailed(details)
             }
-            ToolError::InvalidArguments { violations } => {
-                Self::new(ErrorCode::InvalidArguments, "the arguments do not fit the tool").detailed(json!({ "violations": violations }))
-            }
+            ToolError::InvalidArguments { violations } => Self::new(
+                ErrorCode::InvalidArguments,
+                "the arguments do not fit the tool",
+            )
+            .detailed(json!({ "violations": violations })),
             ToolError::NotFound(message) => Self::new(ErrorCode::NotFound, message),
-            ToolError::Unavailable(message) => Self { retry_after_seconds: Some(1), ..Self::new(ErrorCode::ExternalServiceError, message) },
+            ToolError::Unavailable(message) => Self {
+                retry_after_seconds: Some(1),
+                ..Self::new(ErrorCode::ExternalServiceError, message)
+            },
             ToolError::Timeout => Self::new(ErrorCode::ToolTimeout, "the tool took too long"),
             ToolError::Failed(message) => Self::new(ErrorCode::ToolExecutionFailed, message),
         }
@@ -78,12 +93,24 @@ impl From<ToolError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let error = ErrorDetail { code: self.code, message: self.message, details: self.details, trace_id: self.trace_id };
-        let body = ErrorBody { error, timestamp: jiff::Timestamp::now().to_string(), status: "error".into() };
+        let status =
+            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let error = ErrorDetail {
+            code: self.code,
+            message: self.message,
+            details: self.details,
+            trace_id: self.trace_id,
+        };
+        let body = ErrorBody {
+            error,
+            timestamp: jiff::Timestamp::now().to_string(),
+            status: "error".into(),
+        };
         let mut response = (status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after_seconds {
-            response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert("retry-after", HeaderValue::from(seconds));
         }
         response
     }

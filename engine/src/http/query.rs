@@ -11,33 +11,70 @@ use std::time::Instant;
 /// Code points, after trimming.
 const LONGEST_QUESTION: usize = 8_000;
 
-pub(super) async fn query(State(engine): State<Engine>, trace: Trace, request: Request) -> Result<Response, Failure> {
+pub(super) async fn query(
+    State(engine): State<Engine>,
+    trace: Trace,
+    request: Request,
+) -> Result<Response, Failure> {
     let began = Instant::now();
-    let principal = engine.authorize(request.headers(), Some("query"), "query", &trace).await?;
+    let principal = engine
+        .authorize(request.headers(), Some("query"), "query", &trace)
+        .await?;
     let bytes = body(request, &trace).await?;
     let asked: QueryRequest = parse(&bytes, &trace)?;
     let failed = |code, message: &str| Failure::new(code, message).with(&trace);
-    if asked.user_id.as_ref().is_some_and(|user| *user != principal.client.id && !principal.client.act_as) {
-        return Err(failed(ErrorCode::Forbidden, "the token does not speak for this `user_id`"));
+    if asked
+        .user_id
+        .as_ref()
+        .is_some_and(|user| *user != principal.client.id && !principal.client.act_as)
+    {
+        return Err(failed(
+            ErrorCode::Forbidden,
+            "the token does not speak for this `user_id`",
+        ));
     }
     if asked.context.session_id.is_some() {
-        return Err(failed(ErrorCode::NotFound, "sessions are not offered; leave `context.session_id` out"));
+        return Err(failed(
+            ErrorCode::NotFound,
+            "sessions are not offered; leave `context.session_id` out",
+        ));
     }
     let text = asked.query.trim().to_owned();
     match text.chars().count() {
         0 => return Err(failed(ErrorCode::InvalidQuery, "the question is blank")),
-        length if length > LONGEST_QUESTION => return Err(failed(ErrorCode::QueryTooLong, "the question has more than 8,000 characters")),
+        length if length > LONGEST_QUESTION => {
+            return Err(failed(
+                ErrorCode::QueryTooLong,
+                "the question has more than 8,000 characters",
+            ));
+        }
         _ => {}
     }
-    let question = Question { text, principal, cache: asked.cache_options, trace_id: trace.0.clone() };
-    let answered = engine.answering.answer(question).await.map_err(|error| Failure::from(error).with(&trace))?;
+    let question = Question {
+        text,
+        principal,
+        cache: asked.cache_options,
+        trace_id: trace.0.clone(),
+    };
+    let answered = engine
+        .answering
+        .answer(question)
+        .await
+        .map_err(|error| Failure::from(error).with(&trace))?;
     Ok(response(engine.answering.claude.model(), &answered, began))
 }
 
 fn response(model: &str, answered: &Answered, began: Instant) -> Response {
     let answer = &answered.answer;
-    let free = matches!(answered.cache, CacheStatus::Hit | CacheStatus::Collapsed | CacheStatus::Stale);
-    let (tokens, cost_usd) = if free { (Tokens::default(), 0.0) } else { (answer.tokens, answer.cost_usd) };
+    let free = matches!(
+        answered.cache,
+        CacheStatus::Hit | CacheStatus::Collapsed | CacheStatus::Stale
+    );
+    let (tokens, cost_usd) = if free {
+        (Tokens::default(), 0.0)
+    } else {
+        (answer.tokens, answer.cost_usd)
+    };
     let baseline = answer.baseline_cost_usd;
     let body = QueryAnswer {
         query_id: format!("qry_{:032x}", rand::random::<u128>()),
@@ -53,7 +90,11 @@ fn response(model: &str, answered: &Answered, began: Instant) -> Response {
             tokens,
             cost_usd,
             baseline_cost_usd: baseline,
-            cost_savings_percent: if baseline > 0.0 { (1.0 - cost_usd / baseline) * 100.0 } else { 0.0 },
+            cost_savings_percent: if baseline > 0.0 {
+                (1.0 - cost_usd / baseline) * 100.0
+            } else {
+                0.0
+            },
         },
     };
     let status = match (answered.cache, answered.stored) {

@@ -34,17 +34,41 @@ pub(super) async fn ready() -> (StatusCode, Json<Value>) {
     (StatusCode::OK, Json(json!({ "ready": true })))
 }
 
-pub(super) async fn metrics(State(engine): State<Engine>, trace: Trace, request: Request) -> Result<Json<Value>, Failure> {
-    engine.authorize(request.headers(), Some("metrics"), "metrics", &trace).await?;
+pub(super) async fn metrics(
+    State(engine): State<Engine>,
+    trace: Trace,
+    request: Request,
+) -> Result<Json<Value>, Failure> {
+    engine
+        .authorize(request.headers(), Some("metrics"), "metrics", &trace)
+        .await?;
     Ok(Json(engine.answering.metrics.as_json()))
 }
 
-pub(super) async fn prometheus(State(engine): State<Engine>, trace: Trace, request: Request) -> Result<Response, Failure> {
-    engine.authorize(request.headers(), Some("metrics"), "metrics", &trace).await?;
-    Ok(([("content-type", "text/plain; version=0.0.4")], engine.answering.metrics.as_prometheus()).into_response())
+pub(super) async fn prometheus(
+    State(engine): State<Engine>,
+    trace: Trace,
+    request: Request,
+) -> Result<Response, Failure> {
+    engine
+        .authorize(request.headers(), Some("metrics"), "metrics", &trace)
+        .await?;
+    Ok((
+        [("content-type", "text/plain; version=0.0.4")],
+        engine.answering.metrics.as_prometheus(),
+    )
+        .into_response())
 }
 
-pub(super) async fn audit(State(engine): State<Engine>, trace: Trace, request: Request) -> Result<Json<Value>, Failure> {
-    engine.authorize(request.headers(), Some("admin"), "audit", &trace).await?;
-    Ok(Json(json!({ "events": engine.audit.newest(SHOWN_EVENTS), "next_cursor": null })))
+pub(super) async fn audit(
+    State(engine): State<Engine>,
+    trace: Trace,
+    request: Request,
+) -> Result<Json<Value>, Failure> {
+    engine
+        .authorize(request.headers(), Some("admin"), "audit", &trace)
+        .await?;
+    Ok(Json(
+        json!({ "events": engine.audit.newest(SHOWN_EVENTS), "next_cursor": null }),
+    ))
 }

@@ -8,16 +8,36 @@ use fact_wire::{ErrorCode, ExecuteRequest};
 use serde_json::{Value, json};
 use std::time::Instant;
 
-pub(super) async fn list(State(engine): State<Engine>, trace: Trace, request: Request) -> Result<Json<Value>, Failure> {
-    let principal = engine.authorize(request.headers(), Some("tools"), "tools", &trace).await?;
+pub(super) async fn list(
+    State(engine): State<Engine>,
+    trace: Trace,
+    request: Request,
+) -> Result<Json<Value>, Failure> {
+    let principal = engine
+        .authorize(request.headers(), Some("tools"), "tools", &trace)
+        .await?;
     let tools = engine.answering.tools.definitions(&principal, false);
     Ok(Json(json!({ "tools": tools, "total": tools.len() })))
 }
 
-pub(super) async fn show(State(engine): State<Engine>, trace: Trace, Path(name): Path<String>, request: Request) -> Result<Json<Value>, Failure> {
-    let principal = engine.authorize(request.headers(), Some("tools"), "tools", &trace).await?;
-    let found = engine.answering.tools.definitions(&principal, false).into_iter().find(|tool| tool.name == name);
-    found.map(|tool| Json(json!(tool))).ok_or_else(|| unknown(&trace))
+pub(super) async fn show(
+    State(engine): State<Engine>,
+    trace: Trace,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Failure> {
+    let principal = engine
+        .authorize(request.headers(), Some("tools"), "tools", &trace)
+        .await?;
+    let found = engine
+        .answering
+        .tools
+        .definitions(&principal, false)
+        .into_iter()
+        .find(|tool| tool.name == name);
+    found
+        .map(|tool| Json(json!(tool)))
+        .ok_or_else(|| unknown(&trace))
 }
 
 pub(super) async fn execute(
@@ -26,12 +46,23 @@ pub(super) async fn execute(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
-    let principal = engine.authorize(request.headers(), Some("tools"), &name, &trace).await?;
+    let principal = engine
+        .authorize(request.headers(), Some("tools"), &name, &trace)
+        .await?;
     let bytes = body(request, &trace).await?;
     let asked: ExecuteRequest = parse(&bytes, &trace)?;
     let began = Instant::now();
-    let call = Call { principal: &principal, trace_id: &trace.0, by: "caller" };
-    let outcome = engine.answering.tools.execute(call, &name, &Value::Object(asked.arguments)).await.ok_or_else(|| unknown(&trace))?;
+    let call = Call {
+        principal: &principal,
+        trace_id: &trace.0,
+        by: "caller",
+    };
+    let outcome = engine
+        .answering
+        .tools
+        .execute(call, &name, &Value::Object(asked.arguments))
+        .await
+        .ok_or_else(|| unknown(&trace))?;
     let output = outcome.map_err(|error| Failure::from(error).with(&trace))?;
     Ok(Json(json!({
         "execution_id": format!("exe_{:032x}", rand::random::<u128>()),
@@ -43,5 +74,9 @@ pub(super) async fn execute(
 }
 
 fn unknown(trace: &Trace) -> Failure {
-    Failure::new(ErrorCode::ToolNotFound, "there is no such tool for this client").with(trace)
+    Failure::new(
+        ErrorCode::ToolNotFound,
+        "there is no such tool for this client",
+    )
+    .with(trace)
 }

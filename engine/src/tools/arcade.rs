@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// How often Arcade is asked what it has.
-pub const DISCOVERY_EVERY: Duration = Duration::from_secs(60);
+pub const DISCOVERY_EVERY: Duration = Duration::from_mins(1);
 
 /// One tool.
 #[derive(Debug, Clone)]
@@ -37,12 +37,20 @@ impl Arcade {
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { http, url: url.to_owned(), key, tools: Arc::default() })
+        Ok(Self {
+            http,
+            url: url.to_owned(),
+            key,
+            tools: Arc::default(),
+        })
     }
 
     /// What was found last.
     pub fn tools(&self) -> Vec<ArcadeTool> {
-        self.tools.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tools
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Asks Arcade for all its tools, page by page. On a failure the earlier list stays.
@@ -50,7 +58,14 @@ impl Arcade {
         let mut found = Vec::new();
         loop {
             let url = format!("{}/v1/tools?limit=100&offset={}", self.url, found.len());
-            let page: Value = self.request(self.http.get(url)).timeout(Duration::from_secs(10)).send().await?.error_for_status()?.json().await?;
+            let page: Value = self
+                .request(self.http.get(url))
+                .timeout(Duration::from_secs(10))
+                .send()
+                .await?
+                .error_for_status()?
+                .json()
+                .await?;
             let items = page["items"].as_array().cloned().unwrap_or_default();
             let total = page["total_count"].as_u64().unwrap_or(0);
             let none = items.is_empty();
@@ -70,17 +85,41 @@ impl Arcade {
     }
 
     /// Executes a tool as the caller.
-    pub async fn execute(&self, tool: &str, caller: &Caller, arguments: &Value) -> Result<ToolOutput, ToolError> {
+    pub async fn execute(
+        &self,
+        tool: &str,
+        caller: &Caller,
+        arguments: &Value,
+    ) -> Result<ToolOutput, ToolError> {
         let unavailable = || ToolError::Unavailable("Arcade cannot be reached".into());
         let body = json!({ "tool_name": tool, "input": arguments, "user_id": caller.client_id });
-        let response = self.request(self.http.post(format!("{}/v1/tools/execute", self.url))).json(&body).send().await.map_err(|_| unavailable())?;
+        let response = self
+            .request(self.http.post(format!("{}/v1/tools/execute", self.url)))
+            .json(&body)
+            .send()
+            .await
+            .map_err(|_| unavailable())?;
         let status = response.status().as_u16();
         let answer: Value = response.json().await.map_err(|_| unavailable())?;
         match status {
-            200 if answer["success"] == true => Ok(ToolOutput::plain(answer["output"]["value"].clone())),
-            200 => Err(ToolError::Failed(answer["output"]["error"]["message"].as_str().unwrap_or("the tool failed").to_owned())),
-            403 => Err(ToolError::Failed("the tool needs its user's authorization".into())),
-            400 | 404 | 422 => Err(ToolError::Failed(answer["message"].as_str().unwrap_or("Arcade refused the call").to_owned())),
+            200 if answer["success"] == true => {
+                Ok(ToolOutput::plain(answer["output"]["value"].clone()))
+            }
+            200 => Err(ToolError::Failed(
+                answer["output"]["error"]["message"]
+                    .as_str()
+                    .unwrap_or("the tool failed")
+                    .to_owned(),
+            )),
+            403 => Err(ToolError::Failed(
+                "the tool needs its user's authorization".into(),
+            )),
+            400 | 404 | 422 => Err(ToolError::Failed(
+                answer["message"]
+                    .as_str()
+                    .unwrap_or("Arcade refused the call")
+                    .to_owned(),
+            )),
             _ => Err(unavailable()),
         }
     }
@@ -88,11 +127,16 @@ impl Arcade {
 
 fn tool(item: &Value) -> Option<ArcadeTool> {
     let name = item["qualified_name"].as_str()?.to_owned();
-    let parameters = item["input"]["parameters"].as_array().cloned().unwrap_or_default();
+    let parameters = item["input"]["parameters"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let mut properties = Map::new();
     let mut required = Vec::new();
     for parameter in &parameters {
-        let Some(parameter_name) = parameter["name"].as_str() else { continue };
+        let Some(parameter_name) = parameter["name"].as_str() else {
+            continue;
+        };
         properties.insert(parameter_name.to_owned(), schema(parameter));
         if parameter["required"] == true {
             required.push(parameter_name);
@@ -102,9 +146,15 @@ fn tool(item: &Value) -> Option<ArcadeTool> {
         name,
         description: item["description"].as_str().unwrap_or_default().to_owned(),
         input_schema: json!({ "type": "object", "properties": properties, "required": required }),
-        version: item["toolkit"]["version"].as_str().unwrap_or("1").to_owned(),
+        version: item["toolkit"]["version"]
+            .as_str()
+            .unwrap_or("1")
+            .to_owned(),
     };
-    Some(ArcadeTool { definition, requirements_met: item["requirements"]["met"].as_bool().unwrap_or(true) })
+    Some(ArcadeTool {
+        definition,
+        requirements_met: item["requirements"]["met"].as_bool().unwrap_or(true),
+    })
 }
 
 fn schema(parameter: &Value) -> Value {

@@ -9,23 +9,36 @@ pub(super) fn check(schema: &Value, arguments: &Value) -> Vec<Violation> {
     let Some(fields) = arguments.as_object() else {
         return vec![violation("", "is not an object")];
     };
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for name in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         if !fields.contains_key(name) {
             violations.push(violation(name, "is missing"));
         }
     }
     for (name, value) in fields {
         match schema["properties"].get(name) {
-            None if schema["additionalProperties"] == false => violations.push(violation(name, "is not known")),
+            None if schema["additionalProperties"] == false => {
+                violations.push(violation(name, "is not known"));
+            }
             None => {}
-            Some(property) => violations.extend(mistake(property, value).map(|message| violation(name, &message))),
+            Some(property) => {
+                violations
+                    .extend(mistake(property, value).map(|message| violation(name, &message)));
+            }
         }
     }
     violations
 }
 
 fn violation(name: &str, message: &str) -> Violation {
-    Violation { path: format!("/{name}"), message: message.to_owned() }
+    Violation {
+        path: format!("/{name}"),
+        message: message.to_owned(),
+    }
 }
 
 fn mistake(schema: &Value, value: &Value) -> Option<String> {
@@ -39,7 +52,10 @@ fn mistake(schema: &Value, value: &Value) -> Option<String> {
         _ => true,
     };
     if !fits {
-        return Some(format!("is not of type {}", schema["type"].as_str().unwrap_or_default()));
+        return Some(format!(
+            "is not of type {}",
+            schema["type"].as_str().unwrap_or_default()
+        ));
     }
     if let Some(allowed) = schema["enum"].as_array()
         && !allowed.contains(value)
@@ -71,8 +87,16 @@ mod tests {
             "type": "object", "required": ["a"], "additionalProperties": false,
             "properties": { "a": { "type": "string" }, "n": { "type": "integer", "minimum": 1 }, "e": { "enum": ["x"] } },
         });
-        let paths = |value: Value| check(&schema, &value).into_iter().map(|found| found.path).collect::<Vec<_>>();
-        assert_eq!(paths(json!({ "n": 0, "e": "y", "z": 1 })), ["/a", "/e", "/n", "/z"]);
+        let paths = |value: Value| {
+            check(&schema, &value)
+                .into_iter()
+                .map(|found| found.path)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            paths(json!({ "n": 0, "e": "y", "z": 1 })),
+            ["/a", "/e", "/n", "/z"]
+        );
         assert!(check(&schema, &json!({ "a": "", "n": 1, "e": "x" })).is_empty());
     }
 }

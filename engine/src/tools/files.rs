@@ -41,15 +41,35 @@ impl Files {
     pub fn open(roots: &[PathBuf], engine_files: &[PathBuf]) -> Result<Self, FilesError> {
         let mut opened = Vec::new();
         for root in roots {
-            let real = root.canonicalize().map_err(|error| FilesError::Root(root.clone(), error))?;
-            if [Path::new("/"), Path::new("/proc"), Path::new("/sys"), Path::new("/dev")].contains(&real.as_path()) {
+            let real = root
+                .canonicalize()
+                .map_err(|error| FilesError::Root(root.clone(), error))?;
+            if [
+                Path::new("/"),
+                Path::new("/proc"),
+                Path::new("/sys"),
+                Path::new("/dev"),
+            ]
+            .contains(&real.as_path())
+            {
                 return Err(FilesError::System(root.clone()));
             }
-            let dir = Dir::open_ambient_dir(&real, cap_std::ambient_authority()).map_err(|error| FilesError::Root(root.clone(), error))?;
+            let dir = Dir::open_ambient_dir(&real, cap_std::ambient_authority())
+                .map_err(|error| FilesError::Root(root.clone(), error))?;
             opened.push((real, dir));
         }
-        let identity = |file: &PathBuf| std::fs::metadata(file).ok().map(|found| (std::os::unix::fs::MetadataExt::dev(&found), std::os::unix::fs::MetadataExt::ino(&found)));
-        Ok(Self(Arc::new(Inner { roots: opened, own: engine_files.iter().filter_map(identity).collect() })))
+        let identity = |file: &PathBuf| {
+            std::fs::metadata(file).ok().map(|found| {
+                (
+                    std::os::unix::fs::MetadataExt::dev(&found),
+                    std::os::unix::fs::MetadataExt::ino(&found),
+                )
+            })
+        };
+        Ok(Self(Arc::new(Inner {
+            roots: opened,
+            own: engine_files.iter().filter_map(identity).collect(),
+        })))
     }
 
     /// `FileSystem.ReadFile`.
@@ -65,12 +85,20 @@ impl Files {
     }
 }
 
-async fn blocking(work: impl FnOnce() -> Result<ToolOutput, ToolError> + Send + 'static) -> Result<ToolOutput, ToolError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(ToolError::Failed("the file could not be read".into())))
+async fn blocking(
+    work: impl FnOnce() -> Result<ToolOutput, ToolError> + Send + 'static,
+) -> Result<ToolOutput, ToolError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(ToolError::Failed("the file could not be read".into())))
 }
 
 fn refused(rule: Rule) -> ToolError {
-    ToolError::Refused { rule: rule.id(), why: rule.sentence().to_owned(), place: None }
+    ToolError::Refused {
+        rule: rule.id(),
+        why: rule.sentence().to_owned(),
+        place: None,
+    }
 }
 
 impl Inner {
@@ -78,12 +106,22 @@ impl Inner {
     fn place(&self, text: &str) -> Result<(&Dir, PathBuf), ToolError> {
         let safe = path::check(text).map_err(|refusal| refused(refusal.rule))?;
         if safe.is_absolute() {
-            let within = self.roots.iter().find_map(|(root, dir)| Some((dir, Path::new(safe.as_str()).strip_prefix(root).ok()?.to_owned())));
+            let within = self.roots.iter().find_map(|(root, dir)| {
+                Some((
+                    dir,
+                    Path::new(safe.as_str()).strip_prefix(root).ok()?.to_owned(),
+                ))
+            });
             return within.ok_or_else(|| refused(Rule::PathOutsideRoot));
         }
         let below = PathBuf::from(safe.as_str());
-        let has = self.roots.iter().find(|(_, dir)| dir.symlink_metadata(&below).is_ok());
-        has.or_else(|| self.roots.first()).map(|(_, dir)| (dir, below)).ok_or_else(|| ToolError::NotFound("there is no such file".into()))
+        let has = self
+            .roots
+            .iter()
+            .find(|(_, dir)| dir.symlink_metadata(&below).is_ok());
+        has.or_else(|| self.roots.first())
+            .map(|(_, dir)| (dir, below))
+            .ok_or_else(|| ToolError::NotFound("there is no such file".into()))
     }
 
     fn allow(&self, found: &Metadata) -> Result<(), ToolError> {
@@ -102,22 +140,35 @@ impl Inner {
     fn read(&self, arguments: &Value) -> Result<ToolOutput, ToolError> {
         let (dir, below) = self.place(arguments["path"].as_str().unwrap_or_default())?;
         let flags = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_NOCTTY;
-        let mut file = dir.open_with(&below, OpenOptions::new().read(true).custom_flags(flags.bits())).map_err(|error| opening(&error))?;
+        let mut file = dir
+            .open_with(
+                &below,
+                OpenOptions::new().read(true).custom_flags(flags.bits()),
+            )
+            .map_err(|error| opening(&error))?;
         let found = file.metadata().map_err(|error| opening(&error))?;
         self.allow(&found)?;
         if found.is_dir() {
             return Err(ToolError::argument("/path", "is a directory"));
         }
         let offset = arguments["offset"].as_u64().unwrap_or(0);
-        let length = arguments["length"].as_u64().unwrap_or(MOST_BYTES).min(MOST_BYTES);
+        let length = arguments["length"]
+            .as_u64()
+            .unwrap_or(MOST_BYTES)
+            .min(MOST_BYTES);
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(offset)).map_err(|error| opening(&error))?;
-        file.take(length).read_to_end(&mut bytes).map_err(|error| opening(&error))?;
+        file.seek(SeekFrom::Start(offset))
+            .map_err(|error| opening(&error))?;
+        file.take(length)
+            .read_to_end(&mut bytes)
+            .map_err(|error| opening(&error))?;
         let end = offset + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let content = if arguments["encoding"] == "base64" {
             base64::engine::general_purpose::STANDARD.encode(&bytes)
         } else {
-            String::from_utf8(bytes).map_err(|_| ToolError::argument("/encoding", "is not that of the file; ask for `base64`"))?
+            String::from_utf8(bytes).map_err(|_| {
+                ToolError::argument("/encoding", "is not that of the file; ask for `base64`")
+            })?
         };
         Ok(ToolOutput::plain(json!({
             "content": content,
@@ -129,9 +180,16 @@ impl Inner {
 
     fn list(&self, arguments: &Value) -> Result<ToolOutput, ToolError> {
         let (dir, below) = self.place(arguments["path"].as_str().unwrap_or_default())?;
-        let below = if below.as_os_str().is_empty() { PathBuf::from(".") } else { below };
+        let below = if below.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            below
+        };
         let top = dir.open_dir(&below).map_err(|error| opening(&error))?;
-        let (deep, hidden) = (arguments["recursive"] == true, arguments["include_hidden"] == true);
+        let (deep, hidden) = (
+            arguments["recursive"] == true,
+            arguments["include_hidden"] == true,
+        );
         let mut entries = Vec::new();
         let mut truncated = false;
         let mut waiting = vec![(top, String::new(), 0)];
@@ -145,10 +203,25 @@ impl Inner {
                     truncated = true;
                     break;
                 }
-                let Ok(found) = dir.symlink_metadata(&name) else { continue };
+                let Ok(found) = dir.symlink_metadata(&name) else {
+                    continue;
+                };
                 let full = format!("{prefix}{name}");
-                let kind = if found.is_dir() { "directory" } else if found.is_symlink() { "symlink" } else if found.is_file() { "file" } else { "other" };
-                if deep && found.is_dir() && depth < DEEPEST && !name.starts_with('.') && let Ok(inner) = dir.open_dir(&name) {
+                let kind = if found.is_dir() {
+                    "directory"
+                } else if found.is_symlink() {
+                    "symlink"
+                } else if found.is_file() {
+                    "file"
+                } else {
+                    "other"
+                };
+                if deep
+                    && found.is_dir()
+                    && depth < DEEPEST
+                    && !name.starts_with('.')
+                    && let Ok(inner) = dir.open_dir(&name)
+                {
                     waiting.push((inner, format!("{full}/"), depth + 1));
                 }
                 entries.push((full.clone(), json!({ "name": full, "type": kind, "size_bytes": found.len(), "last_modified": modified(&found) })));
@@ -156,12 +229,16 @@ impl Inner {
         }
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         let entries: Vec<Value> = entries.into_iter().map(|(_, entry)| entry).collect();
-        Ok(ToolOutput::plain(json!({ "entries": entries, "truncated": truncated })))
+        Ok(ToolOutput::plain(
+            json!({ "entries": entries, "truncated": truncated }),
+        ))
     }
 }
 
 fn modified(found: &Metadata) -> Option<String> {
-    jiff::Timestamp::from_second(found.mtime()).ok().map(|at| at.to_string())
+    jiff::Timestamp::from_second(found.mtime())
+        .ok()
+        .map(|at| at.to_string())
 }
 
 /// What cap-std refuses because a link leaves the root is told by its kind of error.
@@ -169,7 +246,9 @@ fn opening(error: &std::io::Error) -> ToolError {
     match error.kind() {
         std::io::ErrorKind::NotFound => ToolError::NotFound("there is no such file".into()),
         std::io::ErrorKind::PermissionDenied => refused(Rule::PathOutsideRoot),
-        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::IsADirectory => ToolError::argument("/path", "is of another type"),
+        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::IsADirectory => {
+            ToolError::argument("/path", "is of another type")
+        }
         _ => ToolError::Failed("the file could not be read".into()),
     }
 }

@@ -30,7 +30,12 @@ pub struct ToolOutput {
 impl ToolOutput {
     /// A result without tables.
     pub fn plain(result: Value) -> Self {
-        Self { result, tables: Vec::new(), statement: None, row_count: None }
+        Self {
+            result,
+            tables: Vec::new(),
+            statement: None,
+            row_count: None,
+        }
     }
 }
 
@@ -79,10 +84,19 @@ pub enum ToolError {
 impl ToolError {
     /// One bad argument.
     pub fn argument(path: &str, message: impl Into<String>) -> Self {
-        Self::InvalidArguments { violations: vec![Violation { path: path.to_owned(), message: message.into() }] }
+        Self::InvalidArguments {
+            violations: vec![Violation {
+                path: path.to_owned(),
+                message: message.into(),
+            }],
+        }
     }
 }
 
 fn in_words(violations: &[Violation]) -> String {
-    violations.iter().map(|violation| format!("`{}` {}", violation.path, violation.message)).collect::<Vec<_>>().join("; ")
+    violations
+        .iter()
+        .map(|violation| format!("`{}` {}", violation.path, violation.message))
+        .collect::<Vec<_>>()
+        .join("; ")
 }

@@ -33,7 +33,9 @@ pub enum ConnectError {
     #[error("the database of `DATABASE_URL` cannot be used: {0}")]
     Unreachable(String),
     /// The role is too strong.
-    #[error("the role of `DATABASE_URL` may do more than read: {0}; take a weaker role, or set `FACT_ROLE_CHECK=warn`")]
+    #[error(
+        "the role of `DATABASE_URL` may do more than read: {0}; take a weaker role, or set `FACT_ROLE_CHECK=warn`"
+    )]
     Role(String),
 }
 
@@ -67,7 +69,11 @@ pub(crate) struct Column {
 impl Table {
     /// As statements name it.
     fn shown(&self) -> String {
-        if self.schema == "public" { self.name.clone() } else { format!("{}.{}", self.schema, self.name) }
+        if self.schema == "public" {
+            self.name.clone()
+        } else {
+            format!("{}.{}", self.schema, self.name)
+        }
     }
 }
 
@@ -75,7 +81,7 @@ impl Table {
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) columns: Vec<(String, String)>,
-    pub(crate) rows: Vec<Vec<Value>>,
+    pub(crate) values: Vec<Vec<Value>>,
     pub(crate) truncated: bool,
 }
 
@@ -113,7 +119,12 @@ impl Database {
             let (engine, tables) = postgres::open(&config, changes.clone()).await?;
             (Engine::Postgres(engine), tables)
         };
-        Ok(Self(Arc::new(Inner { engine, tables, changes, samples: config.samples })))
+        Ok(Self(Arc::new(Inner {
+            engine,
+            tables,
+            changes,
+            samples: config.samples,
+        })))
     }
 
     /// `postgres` or `sqlite`.
@@ -139,7 +150,11 @@ impl Database {
 
     fn visible(&self, scope: Option<&[String]>) -> impl Iterator<Item = &Table> {
         let within = move |table: &&Table| {
-            scope.is_none_or(|scope| scope.iter().any(|name| *name == table.shown() || *name == format!("{}.{}", table.schema, table.name)))
+            scope.is_none_or(|scope| {
+                scope.iter().any(|name| {
+                    *name == table.shown() || *name == format!("{}.{}", table.schema, table.name)
+                })
+            })
         };
         self.0.tables.iter().filter(within)
     }
@@ -150,7 +165,13 @@ impl Database {
         for table in self.visible(scope) {
             let _ = writeln!(text, "\n## {}{}", table.shown(), remark(&table.comment));
             for column in &table.columns {
-                let _ = writeln!(text, "- {} {}{}", column.name, column.kind, remark(&column.comment));
+                let _ = writeln!(
+                    text,
+                    "- {} {}{}",
+                    column.name,
+                    column.kind,
+                    remark(&column.comment)
+                );
             }
         }
         text
@@ -160,7 +181,9 @@ impl Database {
     pub fn base_tables(&self, tables: &[String]) -> BTreeSet<String> {
         let mut bases = BTreeSet::new();
         for name in tables {
-            match self.0.tables.iter().find(|table| table.shown() == *name || format!("{}.{}", table.schema, table.name) == *name) {
+            match self.0.tables.iter().find(|table| {
+                table.shown() == *name || format!("{}.{}", table.schema, table.name) == *name
+            }) {
                 Some(table) => bases.extend(table.bases.iter().cloned()),
                 None => drop(bases.insert(name.clone())),
             }
@@ -175,7 +198,11 @@ impl Database {
 
     /// The tables within the caller's data scope.
     #[expect(clippy::unused_async, reason = "all tools are called alike")]
-    pub async fn get_schema(&self, caller: &Caller, arguments: &Value) -> Result<ToolOutput, ToolError> {
+    pub async fn get_schema(
+        &self,
+        caller: &Caller,
+        arguments: &Value,
+    ) -> Result<ToolOutput, ToolError> {
         let only = arguments["table"].as_str();
         let tables: Vec<Value> = self
             .visible(caller.tables.as_deref())
@@ -189,37 +216,75 @@ impl Database {
         if tables.is_empty()
             && let Some(name) = only
         {
-            return Err(ToolError::NotFound(format!("there is no table `{name}` for you")));
+            return Err(ToolError::NotFound(format!(
+                "there is no table `{name}` for you"
+            )));
         }
         Ok(ToolOutput::plain(json!({ "tables": tables })))
     }
 
     /// Judges a statement, runs it, tells its rows.
-    pub async fn query_readonly(&self, caller: &Caller, arguments: &Value) -> Result<ToolOutput, ToolError> {
+    pub async fn query_readonly(
+        &self,
+        caller: &Caller,
+        arguments: &Value,
+    ) -> Result<ToolOutput, ToolError> {
         let statement = arguments["statement"].as_str().unwrap_or_default();
-        let parameters = arguments["parameters"].as_array().cloned().unwrap_or_default();
-        let most = arguments["max_rows"].as_u64().unwrap_or(ROWS).clamp(1, MOST_ROWS);
+        let parameters = arguments["parameters"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let most = arguments["max_rows"]
+            .as_u64()
+            .unwrap_or(ROWS)
+            .clamp(1, MOST_ROWS);
         let began = std::time::Instant::now();
         let (rows, tables) = match &self.0.engine {
             Engine::Postgres(engine) => {
-                let relations = self.visible(caller.tables.as_deref()).map(|table| fact_guard::sql::Relation {
-                    schema: table.schema.clone(),
-                    name: table.name.clone(),
-                    columns: table.columns.iter().map(|column| column.name.clone()).collect(),
-                });
+                let relations =
+                    self.visible(caller.tables.as_deref())
+                        .map(|table| fact_guard::sql::Relation {
+                            schema: table.schema.clone(),
+                            name: table.name.clone(),
+                            columns: table
+                                .columns
+                                .iter()
+                                .map(|column| column.name.clone())
+                                .collect(),
+                        });
                 let schema = fact_guard::sql::Schema::new(relations.collect());
                 let safe = fact_guard::sql::check(statement, &schema).map_err(refused)?;
-                (engine.run(&caller.tenant, &safe, &parameters, most).await?, safe.tables().to_vec())
+                (
+                    engine.run(&caller.tenant, &safe, &parameters, most).await?,
+                    safe.tables().to_vec(),
+                )
             }
             Engine::Sqlite(engine) => {
                 fact_guard::sql::check_text(statement).map_err(refused)?;
-                let granted = self.visible(caller.tables.as_deref()).map(|table| table.name.clone()).collect();
+                let granted = self
+                    .visible(caller.tables.as_deref())
+                    .map(|table| table.name.clone())
+                    .collect();
                 engine.run(statement, parameters, granted, most).await?
             }
         };
-        let columns: Vec<Value> = rows.columns.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
-        let row_count = u64::try_from(rows.rows.len()).unwrap_or(u64::MAX);
-        let told: Vec<Value> = rows.rows.into_iter().map(|row| rows.columns.iter().map(|(name, _)| name.clone()).zip(row).collect()).collect();
+        let columns: Vec<Value> = rows
+            .columns
+            .iter()
+            .map(|(name, kind)| json!({ "name": name, "type": kind }))
+            .collect();
+        let row_count = u64::try_from(rows.values.len()).unwrap_or(u64::MAX);
+        let told: Vec<Value> = rows
+            .values
+            .into_iter()
+            .map(|row| {
+                rows.columns
+                    .iter()
+                    .map(|(name, _)| name.clone())
+                    .zip(row)
+                    .collect()
+            })
+            .collect();
         let result = json!({
             "columns": columns,
             "rows": told,
@@ -228,16 +293,29 @@ impl Database {
             "tables": tables,
             "execution_time_ms": began.elapsed().as_secs_f64() * 1e3,
         });
-        Ok(ToolOutput { result, tables, statement: Some(statement.to_owned()), row_count: Some(row_count) })
+        Ok(ToolOutput {
+            result,
+            tables,
+            statement: Some(statement.to_owned()),
+            row_count: Some(row_count),
+        })
     }
 }
 
 fn remark(comment: &str) -> String {
-    if comment.is_empty() { String::new() } else { format!(": {comment}") }
+    if comment.is_empty() {
+        String::new()
+    } else {
+        format!(": {comment}")
+    }
 }
 
 fn refused(refusal: Refusal) -> ToolError {
-    ToolError::Refused { rule: refusal.rule.id(), why: refusal.why, place: refusal.line.zip(refusal.column) }
+    ToolError::Refused {
+        rule: refusal.rule.id(),
+        why: refusal.why,
+        place: refusal.line.zip(refusal.column),
+    }
 }
 
 /// A doubled column name gets `_2`, `_3` …
@@ -245,8 +323,15 @@ pub(crate) fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     names
         .map(|name| {
-            let times = seen.entry(name.clone()).and_modify(|times| *times += 1).or_insert(1);
-            if *times == 1 { name } else { format!("{name}_{times}") }
+            let times = seen
+                .entry(name.clone())
+                .and_modify(|times| *times += 1)
+                .or_insert(1);
+            if *times == 1 {
+                name
+            } else {
+                format!("{name}_{times}")
+            }
         })
         .collect()
 }

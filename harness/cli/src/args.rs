@@ -6,13 +6,17 @@ use std::path::PathBuf;
 
 /// Replays scenarios against a FACT engine with mocked Claude and Arcade and a real database, and judges it.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, after_help = "\
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "\
 First steps:
   fact run                                     judge the reference engine
   fact run --target http://127.0.0.1:8080 …    judge one that runs already
   fact run -- ./my-engine --port 8080          start one, judge it, stop it
   fact list                                    what is asked
-  fact mocks                                   Claude and Arcade by themselves")]
+  fact mocks                                   Claude and Arcade by themselves"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -1,12 +1,17 @@
 //! Postgres: a role that may only read, a READ ONLY transaction, one statement by the extended protocol, always rolled back.
 
-use super::{Change, Column, ConnectError, DatabaseConfig, MOST_BYTES, RoleCheck, Rows, Table, distinct};
+use super::{
+    Change, Column, ConnectError, DatabaseConfig, MOST_BYTES, RoleCheck, Rows, Table, distinct,
+};
 use crate::tools::outcome::ToolError;
 use fact_guard::sql::ReadOnlySql;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _, Column as _, Connection as _, Executor as _, Row as _, TypeInfo as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
+    TypeInfo as _,
+};
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -46,15 +51,26 @@ const BASES: &str = "WITH RECURSIVE rests(top, at) AS (SELECT c.oid, c.oid FROM 
     JOIN pg_class b ON b.oid = rests.at AND b.relkind IN ('r', 'p') JOIN pg_namespace bn ON bn.oid = b.relnamespace \
     WHERE tn.nspname NOT IN ('pg_catalog', 'information_schema') AND tn.nspname NOT LIKE 'pg\\_%'";
 
-pub(super) async fn open(config: &DatabaseConfig, changes: broadcast::Sender<Change>) -> Result<(Postgres, Vec<Table>), ConnectError> {
-    let options: PgConnectOptions =
-        config.url.parse().map_err(|_| ConnectError::Unreachable("it is no `postgres://USER:PASSWORD@HOST:PORT/NAME`".into()))?;
+pub(super) async fn open(
+    config: &DatabaseConfig,
+    changes: broadcast::Sender<Change>,
+) -> Result<(Postgres, Vec<Table>), ConnectError> {
+    let options: PgConnectOptions = config.url.parse().map_err(|_| {
+        ConnectError::Unreachable("it is no `postgres://USER:PASSWORD@HOST:PORT/NAME`".into())
+    })?;
     let unreachable = |error: sqlx::Error| ConnectError::Unreachable(brief(&error));
     let pools = |name: &str, most: u32| {
-        PgPoolOptions::new().max_connections(most).acquire_timeout(Duration::from_secs(5)).test_before_acquire(false).connect_lazy_with(options.clone().application_name(name))
+        PgPoolOptions::new()
+            .max_connections(most)
+            .acquire_timeout(Duration::from_secs(5))
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone().application_name(name))
     };
     let (pool, probe) = (pools("fact", 16), pools("fact-probe", 1));
-    let strong: Option<String> = sqlx::query_scalar(TOO_STRONG).fetch_optional(&probe).await.map_err(unreachable)?;
+    let strong: Option<String> = sqlx::query_scalar(TOO_STRONG)
+        .fetch_optional(&probe)
+        .await
+        .map_err(unreachable)?;
     if let Some(strong) = strong.filter(|strong| !strong.is_empty()) {
         match config.role_check {
             RoleCheck::Refuse => return Err(ConnectError::Role(strong)),
@@ -64,23 +80,45 @@ pub(super) async fn open(config: &DatabaseConfig, changes: broadcast::Sender<Cha
     let tables = schema(&probe).await.map_err(unreachable)?;
     let listener = listen(&options).await.map_err(unreachable)?;
     tokio::spawn(follow(options, listener, changes));
-    Ok((Postgres { pool, probe, timeout: config.tool_timeout }, tables))
+    Ok((
+        Postgres {
+            pool,
+            probe,
+            timeout: config.tool_timeout,
+        },
+        tables,
+    ))
 }
 
 async fn schema(probe: &PgPool) -> sqlx::Result<Vec<Table>> {
     let mut tables: Vec<Table> = Vec::new();
     for row in probe.fetch_all(COLUMNS).await? {
         let (schema, name): (String, String) = (row.get(0), row.get(1));
-        if tables.last().is_none_or(|table| table.schema != schema || table.name != name) {
-            tables.push(Table { schema, name, comment: row.get(2), ..Table::default() });
+        if tables
+            .last()
+            .is_none_or(|table| table.schema != schema || table.name != name)
+        {
+            tables.push(Table {
+                schema,
+                name,
+                comment: row.get(2),
+                ..Table::default()
+            });
         }
         if let Some(table) = tables.last_mut() {
-            table.columns.push(Column { name: row.get(3), kind: row.get(4), comment: row.get(5) });
+            table.columns.push(Column {
+                name: row.get(3),
+                kind: row.get(4),
+                comment: row.get(5),
+            });
         }
     }
     for row in probe.fetch_all(BASES).await? {
         let (schema, name): (String, String) = (row.get(0), row.get(1));
-        if let Some(table) = tables.iter_mut().find(|table| table.schema == schema && table.name == name) {
+        if let Some(table) = tables
+            .iter_mut()
+            .find(|table| table.schema == schema && table.name == name)
+        {
             table.bases.insert(row.get(2));
         }
     }
@@ -88,7 +126,9 @@ async fn schema(probe: &PgPool) -> sqlx::Result<Vec<Table>> {
 }
 
 async fn listen(options: &PgConnectOptions) -> sqlx::Result<PgListener> {
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone().application_name("fact-probe-listen"));
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(options.clone().application_name("fact-probe-listen"));
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.ignore_pool_close_event(true);
     listener.listen(CHANNEL).await?;
@@ -96,7 +136,11 @@ async fn listen(options: &PgConnectOptions) -> sqlx::Result<PgListener> {
 }
 
 /// Says what changed. While nobody listens anything may change.
-async fn follow(options: PgConnectOptions, mut listener: PgListener, changes: broadcast::Sender<Change>) {
+async fn follow(
+    options: PgConnectOptions,
+    mut listener: PgListener,
+    changes: broadcast::Sender<Change>,
+) {
     loop {
         while let Ok(Some(notification)) = listener.try_recv().await {
             drop(changes.send(Change::Table(notification.payload().to_owned())));
@@ -116,17 +160,28 @@ async fn follow(options: PgConnectOptions, mut listener: PgListener, changes: br
 impl Postgres {
     pub(super) async fn ping(&self) -> bool {
         let asked = self.probe.execute("SELECT 1");
-        tokio::time::timeout(Duration::from_secs(1), asked).await.is_ok_and(|answer| answer.is_ok())
+        tokio::time::timeout(Duration::from_secs(1), asked)
+            .await
+            .is_ok_and(|answer| answer.is_ok())
     }
 
-    pub(super) async fn run(&self, tenant: &str, safe: &ReadOnlySql, parameters: &[Value], most: u64) -> Result<Rows, ToolError> {
+    pub(super) async fn run(
+        &self,
+        tenant: &str,
+        safe: &ReadOnlySql,
+        parameters: &[Value],
+        most: u64,
+    ) -> Result<Rows, ToolError> {
         let mut connection = self.pool.acquire().await.map_err(|error| failure(&error))?;
         let begin = format!(
             "BEGIN READ ONLY; SET LOCAL statement_timeout = {}; SELECT set_config('fact.tenant', '{}', true)",
             self.timeout.as_millis(),
             tenant.replace('\'', "''")
         );
-        connection.execute(AssertSqlSafe(begin)).await.map_err(|error| failure(&error))?;
+        connection
+            .execute(AssertSqlSafe(begin))
+            .await
+            .map_err(|error| failure(&error))?;
         let outcome = read(&mut connection, safe, parameters, most).await;
         // The next user of the connection must not find this one's transaction; a connection that fails here is closed.
         tokio::spawn(async move {
@@ -138,28 +193,59 @@ impl Postgres {
     }
 }
 
-async fn read(connection: &mut sqlx::PgConnection, safe: &ReadOnlySql, parameters: &[Value], most: u64) -> Result<Rows, ToolError> {
-    let described = connection.describe(AssertSqlSafe(safe.text().to_owned()).into_sql_str()).await.map_err(|error| failure(&error))?;
-    let names = distinct(described.columns().iter().map(|column| column.name().to_owned()));
-    let kinds = described.columns().iter().map(|column| column.type_info().name().to_lowercase());
-    let mut rows = Rows { columns: names.into_iter().zip(kinds).collect(), ..Rows::default() };
+async fn read(
+    connection: &mut sqlx::PgConnection,
+    safe: &ReadOnlySql,
+    parameters: &[Value],
+    most: u64,
+) -> Result<Rows, ToolError> {
+    let described = connection
+        .describe(AssertSqlSafe(safe.text().to_owned()).into_sql_str())
+        .await
+        .map_err(|error| failure(&error))?;
+    let names = distinct(
+        described
+            .columns()
+            .iter()
+            .map(|column| column.name().to_owned()),
+    );
+    let kinds = described
+        .columns()
+        .iter()
+        .map(|column| column.type_info().name().to_lowercase());
+    let mut rows = Rows {
+        columns: names.into_iter().zip(kinds).collect(),
+        ..Rows::default()
+    };
     // Every value is told in the database's own words: one JSON object per row, made by Postgres itself.
-    let wrapped = format!("SELECT to_jsonb(fact_row) FROM ({}) AS fact_row", safe.text().trim_end().trim_end_matches(';'));
+    let wrapped = format!(
+        "SELECT to_jsonb(fact_row) FROM ({}) AS fact_row",
+        safe.text().trim_end().trim_end_matches(';')
+    );
     let mut query = sqlx::query(AssertSqlSafe(wrapped));
     for value in parameters {
-        query = query.bind(value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned));
+        query = query.bind(
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), ToOwned::to_owned),
+        );
     }
     let mut found = query.fetch(connection);
     let mut bytes = 0;
     while let Some(row) = found.next().await {
         let row = row.map_err(|error| failure(&error))?;
-        if u64::try_from(rows.rows.len()).unwrap_or(u64::MAX) >= most || bytes > MOST_BYTES {
+        if u64::try_from(rows.values.len()).unwrap_or(u64::MAX) >= most || bytes > MOST_BYTES {
             rows.truncated = true;
             break;
         }
         let row: Value = row.try_get(0).map_err(|error| failure(&error))?;
         bytes += row.to_string().len();
-        rows.rows.push(rows.columns.iter().map(|(name, _)| row[name].clone()).collect());
+        rows.values.push(
+            rows.columns
+                .iter()
+                .map(|(name, _)| row[name].clone())
+                .collect(),
+        );
     }
     Ok(rows)
 }
@@ -177,11 +263,14 @@ fn failure(error: &sqlx::Error) -> ToolError {
     match error {
         sqlx::Error::Database(database) => match database.code().as_deref() {
             Some("57014") => ToolError::Timeout,
-            Some("57P01" | "57P02" | "57P03" | "53300") => ToolError::Unavailable("the database is not available".into()),
-            Some("42P02" | "08P01" | "22P02" | "42804") => ToolError::argument("/parameters", database.message()),
+            Some("57P01" | "57P02" | "57P03" | "53300") => {
+                ToolError::Unavailable("the database is not available".into())
+            }
+            Some("42P02" | "08P01" | "22P02" | "42804") => {
+                ToolError::argument("/parameters", database.message())
+            }
             _ => ToolError::Failed(database.message().to_owned()),
         },
         _ => ToolError::Unavailable("the database is not available".into()),
     }
 }
-

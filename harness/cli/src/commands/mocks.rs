@@ -21,7 +21,9 @@ pub(crate) async fn mocks(args: MocksArgs) -> Result<u8, Failure> {
         seed: args.seed,
         journal: Journal::new(Clock::start()),
     };
-    let mocks = fact_mocks::start(config).await.map_err(|error| Failure::new(code::NOT_STARTED, error))?;
+    let mocks = fact_mocks::start(config)
+        .await
+        .map_err(|error| Failure::new(code::NOT_STARTED, error))?;
     let line = serde_json::json!({ "claude": format!("http://{}", mocks.claude), "arcade": format!("http://{}", mocks.arcade) });
     console::data(&line.to_string());
     stop_signal().await;

@@ -9,7 +9,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
-    let out = args.out.clone().unwrap_or_else(|| default_folder(args.seed));
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| default_folder(args.seed));
     let scenarios = fact_harness::scenario::load_all(&args.paths).map_err(Failure::usage)?;
     let (claude_listen, arcade_listen) = mock_addresses(args.mocks.as_deref())?;
     let config = Config {
@@ -27,20 +30,34 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
         repeat: repeat(&args),
     };
     prepare(&out)?;
-    let finished = fact_harness::run::run(config, stop_signal(), &mut show).await.map_err(|error| {
-        let code = if error.is_usage() { code::USAGE } else { code::NOT_STARTED };
-        Failure::new(code, error)
-    })?;
+    let finished = fact_harness::run::run(config, stop_signal(), &mut show)
+        .await
+        .map_err(|error| {
+            let code = if error.is_usage() {
+                code::USAGE
+            } else {
+                code::NOT_STARTED
+            };
+            Failure::new(code, error)
+        })?;
     console::progress("");
-    fact_reports::write(&finished.run, &finished.journal, &out, args.strict).map_err(Failure::usage)?;
+    fact_reports::write(&finished.run, &finished.journal, &out, args.strict)
+        .map_err(Failure::usage)?;
     point_latest(&out);
     let verdict = fact_reports::verdict(&finished.run, args.strict);
-    for text in [fact_reports::terminal::failures(&finished.run), fact_reports::terminal::gates(&finished.run)] {
+    for text in [
+        fact_reports::terminal::failures(&finished.run),
+        fact_reports::terminal::gates(&finished.run),
+    ] {
         if !text.is_empty() {
             console::data(&text);
         }
     }
-    console::data(&fact_reports::terminal::last_line(&finished.run, &verdict, &out.display().to_string()));
+    console::data(&fact_reports::terminal::last_line(
+        &finished.run,
+        &verdict,
+        &out.display().to_string(),
+    ));
     u8::try_from(verdict.exit_code).map_err(|error| Failure::new(code::DEFECT, error))
 }
 
@@ -48,7 +65,11 @@ fn show(event: Event) {
     match event {
         Event::Chosen(text) => console::note(&text),
         Event::Progress(text) => console::progress(&text),
-        Event::Scenario { id, outcome, seconds } => {
+        Event::Scenario {
+            id,
+            outcome,
+            seconds,
+        } => {
             console::progress("");
             console::note(&format!("{outcome:>15}  {id}  ({seconds:.1} s)"));
         }
@@ -60,7 +81,8 @@ fn target(args: &RunArgs) -> Result<Target, Failure> {
         return Ok(Target::Command(args.command.clone()));
     }
     if args.target == "reference" {
-        let executable = std::env::current_exe().map_err(|error| Failure::new(code::NOT_STARTED, error))?;
+        let executable =
+            std::env::current_exe().map_err(|error| Failure::new(code::NOT_STARTED, error))?;
         return Ok(Target::Reference { executable });
     }
     if args.target.starts_with("http://") || args.target.starts_with("https://") {
@@ -69,7 +91,10 @@ fn target(args: &RunArgs) -> Result<Target, Failure> {
                 "a target that runs already must be pointed at the mocks: add `--mocks claude=127.0.0.1:PORT,arcade=127.0.0.1:PORT`",
             ));
         }
-        let url = args.target.parse().map_err(|error| Failure::usage(format!("`--target {}`: {error}", args.target)))?;
+        let url = args
+            .target
+            .parse()
+            .map_err(|error| Failure::usage(format!("`--target {}`: {error}", args.target)))?;
         return Ok(Target::Http(url));
     }
     Err(Failure::usage(format!(
@@ -79,9 +104,20 @@ fn target(args: &RunArgs) -> Result<Target, Failure> {
 }
 
 fn mock_addresses(text: Option<&str>) -> Result<(SocketAddr, SocketAddr), Failure> {
-    let mut addresses = (SocketAddr::from(([127, 0, 0, 1], 0)), SocketAddr::from(([127, 0, 0, 1], 0)));
-    for part in text.unwrap_or_default().split(',').filter(|part| !part.is_empty()) {
-        let bad = || Failure::usage(format!("`--mocks`: `{part}` is not `claude=ADDR:PORT` or `arcade=ADDR:PORT`"));
+    let mut addresses = (
+        SocketAddr::from(([127, 0, 0, 1], 0)),
+        SocketAddr::from(([127, 0, 0, 1], 0)),
+    );
+    for part in text
+        .unwrap_or_default()
+        .split(',')
+        .filter(|part| !part.is_empty())
+    {
+        let bad = || {
+            Failure::usage(format!(
+                "`--mocks`: `{part}` is not `claude=ADDR:PORT` or `arcade=ADDR:PORT`"
+            ))
+        };
         let (name, address) = part.split_once('=').ok_or_else(bad)?;
         let address = address.parse().map_err(|_| bad())?;
         match name {
@@ -95,21 +131,32 @@ fn mock_addresses(text: Option<&str>) -> Result<(SocketAddr, SocketAddr), Failur
 
 fn environment(pairs: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let split = |pair: &String| {
-        let (name, value) = pair.split_once('=').ok_or_else(|| Failure::usage(format!("`--env {pair}`: write `NAME=VALUE`")))?;
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("`--env {pair}`: write `NAME=VALUE`")))?;
         Ok((name.to_owned(), value.to_owned()))
     };
     pairs.iter().map(split).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the command reads the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command reads the environment"
+)]
 fn image() -> Option<String> {
-    std::env::var("FACT_POSTGRES_IMAGE").ok().filter(|image| !image.is_empty())
+    std::env::var("FACT_POSTGRES_IMAGE")
+        .ok()
+        .filter(|image| !image.is_empty())
 }
 
 /// The flags that make the same run again, but for `--only` and `--seed`, which the run adds itself.
 fn repeat(args: &RunArgs) -> String {
     let mut words = vec!["fact run".to_owned()];
-    words.extend(args.paths.iter().map(|path| quote(&path.display().to_string())));
+    words.extend(
+        args.paths
+            .iter()
+            .map(|path| quote(&path.display().to_string())),
+    );
     if args.target != "reference" {
         words.push(format!("--target {}", quote(&args.target)));
     }
@@ -119,13 +166,21 @@ fn repeat(args: &RunArgs) -> String {
     if args.database != "auto" && !args.database.contains("://") {
         words.push(format!("--database {}", args.database));
     }
-    words.extend(args.environment.iter().map(|pair| format!("--env {}", quote(pair))));
+    words.extend(
+        args.environment
+            .iter()
+            .map(|pair| format!("--env {}", quote(pair))),
+    );
     words.join(" ")
 }
 
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,*".contains(c);
-    if word.chars().all(plain) && !word.is_empty() { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if word.chars().all(plain) && !word.is_empty() {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 fn default_folder(seed: u64) -> PathBuf {
@@ -139,12 +194,19 @@ fn prepare(out: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(out)
         .and_then(|()| std::fs::write(&probe, b""))
         .and_then(|()| std::fs::remove_file(&probe))
-        .map_err(|error| Failure::usage(format!("the report folder {} cannot be written: {error}; choose another with `--out`", out.display())))
+        .map_err(|error| {
+            Failure::usage(format!(
+                "the report folder {} cannot be written: {error}; choose another with `--out`",
+                out.display()
+            ))
+        })
 }
 
 /// `latest` beside the folder points to it. Where links cannot be made, nothing is lost.
 fn point_latest(out: &Path) {
-    let (Some(parent), Some(name)) = (out.parent(), out.file_name()) else { return };
+    let (Some(parent), Some(name)) = (out.parent(), out.file_name()) else {
+        return;
+    };
     let latest = parent.join("latest");
     if latest.is_symlink() || !latest.exists() {
         drop(std::fs::remove_file(&latest));
