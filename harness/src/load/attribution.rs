@@ -8,6 +8,9 @@ use fact_reports::run::{Class, Cost, Histogram, Load};
 use hdrhistogram::Histogram as Hdr;
 use std::collections::{BTreeMap, HashMap};
 
+/// The histograms reach to an hour; anything longer counts as that.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
 /// What the load was, beside its requests.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -34,7 +37,7 @@ struct Times {
 
 impl Times {
     fn new() -> Result<Self, hdrhistogram::CreationError> {
-        let new = || Hdr::new(3);
+        let new = || Hdr::new_with_bounds(1, LONGEST_NS, 3);
         Ok(Self {
             response: new()?,
             service: new()?,
@@ -295,7 +298,7 @@ fn report(
 fn histogram<'a>(
     samples: impl Iterator<Item = &'a u64>,
 ) -> Result<Histogram, hdrhistogram::CreationError> {
-    let mut hdr = Hdr::<u64>::new(3)?;
+    let mut hdr = Hdr::<u64>::new_with_bounds(1, LONGEST_NS, 3)?;
     samples.for_each(|sample| hdr.saturating_record(*sample));
     Ok(Histogram::from_hdr(&hdr))
 }

@@ -1,16 +1,20 @@
 //! Postgres: a role that may only read, a READ ONLY transaction, one statement by the extended protocol, always rolled back.
 
+mod values;
+
 use super::{
     Change, Column, ConnectError, DatabaseConfig, MOST_BYTES, RoleCheck, Rows, Table, distinct,
 };
-use crate::tools::outcome::ToolError;
+use crate::tools::outcome::{ToolError, Violation};
 use fact_guard::sql::ReadOnlySql;
 use futures_util::StreamExt as _;
 use serde_json::Value;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
+use sqlx::postgres::{
+    PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgStatement, PgTypeInfo,
+};
 use sqlx::{
     AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
-    TypeInfo as _,
+    Statement as _,
 };
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -183,53 +187,47 @@ impl Postgres {
             .await
             .map_err(|error| failure(&error))?;
         let outcome = read(&mut connection, safe, parameters, most).await;
-        // The next user of the connection must not find this one's transaction; a connection that fails here is closed.
+        let truncated = outcome.as_ref().is_ok_and(|rows| rows.truncated);
+        // The next user of the connection must not find this one's transaction, nor wait for rows that nobody reads.
         tokio::spawn(async move {
-            if connection.execute("ROLLBACK").await.is_err() {
-                drop(connection.detach().close().await);
+            if truncated || connection.execute("ROLLBACK").await.is_err() {
+                drop(connection.detach().close_hard().await);
             }
         });
         outcome
     }
 }
 
+/// The rows, and whether the connection still holds more of them.
 async fn read(
     connection: &mut sqlx::PgConnection,
     safe: &ReadOnlySql,
     parameters: &[Value],
     most: u64,
 ) -> Result<Rows, ToolError> {
-    let described = connection
-        .describe(AssertSqlSafe(safe.text().to_owned()).into_sql_str())
+    let statement = AssertSqlSafe(safe.text().to_owned()).into_sql_str();
+    let prepared = connection
+        .prepare(statement)
         .await
         .map_err(|error| failure(&error))?;
+    let mut query = prepared.query();
+    for parameter in arguments(&prepared, parameters)? {
+        query = query.bind(parameter);
+    }
     let names = distinct(
-        described
+        prepared
             .columns()
             .iter()
             .map(|column| column.name().to_owned()),
     );
-    let kinds = described
+    let kinds = prepared
         .columns()
         .iter()
-        .map(|column| column.type_info().name().to_lowercase());
+        .map(|column| values::type_name(column.type_info()));
     let mut rows = Rows {
         columns: names.into_iter().zip(kinds).collect(),
         ..Rows::default()
     };
-    // Every value is told in the database's own words: one JSON object per row, made by Postgres itself.
-    let wrapped = format!(
-        "SELECT to_jsonb(fact_row) FROM ({}) AS fact_row",
-        safe.text().trim_end().trim_end_matches(';')
-    );
-    let mut query = sqlx::query(AssertSqlSafe(wrapped));
-    for value in parameters {
-        query = query.bind(
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), ToOwned::to_owned),
-        );
-    }
     let mut found = query.fetch(connection);
     let mut bytes = 0;
     while let Some(row) = found.next().await {
@@ -238,16 +236,62 @@ async fn read(
             rows.truncated = true;
             break;
         }
-        let row: Value = row.try_get(0).map_err(|error| failure(&error))?;
-        bytes += row.to_string().len();
-        rows.values.push(
-            rows.columns
-                .iter()
-                .map(|(name, _)| row[name].clone())
-                .collect(),
-        );
+        let mut told = Vec::with_capacity(rows.columns.len());
+        for at in 0..rows.columns.len() {
+            let value = row.try_get_raw(at).map_err(|error| failure(&error))?;
+            let raw = value.as_bytes();
+            told.push(match raw {
+                Err(_) => Value::Null,
+                Ok(raw) => {
+                    bytes += raw.len() + 8;
+                    let unreadable = || {
+                        ToolError::Failed(format!(
+                            "the column `{}` cannot be read",
+                            rows.columns[at].0
+                        ))
+                    };
+                    values::decode(row.column(at).type_info(), raw).ok_or_else(unreadable)?
+                }
+            });
+        }
+        rows.values.push(told);
     }
     Ok(rows)
+}
+
+/// The parameters in the form that the statement wants; one violation per value that does not fit.
+fn arguments(
+    prepared: &PgStatement,
+    parameters: &[Value],
+) -> Result<Vec<values::Parameter>, ToolError> {
+    let wanted: Vec<PgTypeInfo> = match prepared.parameters() {
+        Some(sqlx::Either::Left(types)) => types.to_vec(),
+        _ => Vec::new(),
+    };
+    if wanted.len() != parameters.len() {
+        let message = format!(
+            "has {} values, the statement takes {}",
+            parameters.len(),
+            wanted.len()
+        );
+        return Err(ToolError::argument("/parameters", message));
+    }
+    let mut violations = Vec::new();
+    let mut read = Vec::new();
+    for (at, (kind, value)) in wanted.iter().zip(parameters).enumerate() {
+        match values::Parameter::read(kind, value) {
+            Some(parameter) => read.push(parameter),
+            None => violations.push(Violation {
+                path: format!("/parameters/{at}"),
+                message: format!("does not read as {}", values::type_name(kind)),
+            }),
+        }
+    }
+    if violations.is_empty() {
+        Ok(read)
+    } else {
+        Err(ToolError::InvalidArguments { violations })
+    }
 }
 
 /// In words that name neither address nor secret.

@@ -1,0 +1,485 @@
+//! Postgres' binary values in JSON without loss: what JSON's numbers cannot hold becomes a string.
+
+use serde_json::Value;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgTypeKind};
+use sqlx::{Encode, Postgres, Type, TypeInfo as _};
+use std::fmt::Write as _;
+
+/// 2000-01-01, where Postgres counts from, in seconds since 1970.
+const EPOCH_SECONDS: i64 = 946_684_800;
+const LARGEST_EXACT: u64 = 1 << 53;
+
+/// The type in the database's own words.
+pub(super) fn type_name(info: &PgTypeInfo) -> String {
+    if let PgTypeKind::Array(element) = info.kind() {
+        return format!("{}[]", type_name(element));
+    }
+    match info.name() {
+        "INT2" => "smallint".into(),
+        "INT4" => "integer".into(),
+        "INT8" => "bigint".into(),
+        "FLOAT4" => "real".into(),
+        "FLOAT8" => "double precision".into(),
+        "BOOL" => "boolean".into(),
+        "VARCHAR" => "character varying".into(),
+        "CHAR" | "BPCHAR" => "character".into(),
+        "TIMESTAMPTZ" => "timestamp with time zone".into(),
+        "TIMESTAMP" => "timestamp without time zone".into(),
+        "TIMETZ" => "time with time zone".into(),
+        "TIME" => "time without time zone".into(),
+        name => name.trim_matches('"').to_lowercase(),
+    }
+}
+
+/// A value as JSON; `None` where its bytes are not those of its type.
+pub(super) fn decode(info: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
+    if let PgTypeKind::Array(element) = info.kind() {
+        return array(element, bytes);
+    }
+    if let PgTypeKind::Domain(base) = info.kind() {
+        return decode(base, bytes);
+    }
+    Some(match info.name() {
+        "BOOL" => (*bytes.first()? != 0).into(),
+        "INT2" => i16::from_be_bytes(bytes.try_into().ok()?).into(),
+        "INT4" => i32::from_be_bytes(bytes.try_into().ok()?).into(),
+        "OID" => u32::from_be_bytes(bytes.try_into().ok()?).into(),
+        "INT8" => integer(i64::from_be_bytes(bytes.try_into().ok()?)),
+        "FLOAT4" => float(
+            f32::from_be_bytes(bytes.try_into().ok()?)
+                .to_string()
+                .parse()
+                .ok()?,
+        ),
+        "FLOAT8" => float(f64::from_be_bytes(bytes.try_into().ok()?)),
+        "NUMERIC" => numeric(bytes)?.into(),
+        "DATE" => date(i64::from(i32::from_be_bytes(bytes.try_into().ok()?)))?.into(),
+        "TIME" => time(i64::from_be_bytes(bytes.try_into().ok()?)).into(),
+        "TIMESTAMP" => timestamp(i64::from_be_bytes(bytes.try_into().ok()?), "")?.into(),
+        "TIMESTAMPTZ" => timestamp(i64::from_be_bytes(bytes.try_into().ok()?), "Z")?.into(),
+        "INTERVAL" => interval(bytes)?.into(),
+        "UUID" => uuid(bytes)?.into(),
+        "JSON" => serde_json::from_slice(bytes).ok()?,
+        "JSONB" => serde_json::from_slice(bytes.get(1..)?).ok()?,
+        "BYTEA" => base64(bytes),
+        _ => match std::str::from_utf8(bytes) {
+            Ok(text) => text.into(),
+            Err(_) => base64(bytes),
+        },
+    })
+}
+
+fn base64(bytes: &[u8]) -> Value {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD
+        .encode(bytes)
+        .into()
+}
+
+fn integer(number: i64) -> Value {
+    if number.unsigned_abs() <= LARGEST_EXACT {
+        number.into()
+    } else {
+        number.to_string().into()
+    }
+}
+
+fn float(number: f64) -> Value {
+    let text = if number.is_nan() {
+        "NaN"
+    } else if number > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    };
+    serde_json::Number::from_f64(number).map_or_else(|| text.into(), Value::Number)
+}
+
+/// Groups of four decimal digits, a weight, a sign, and how many digits stand behind the point.
+fn numeric(bytes: &[u8]) -> Option<String> {
+    let word = |at: usize| {
+        Some(u16::from_be_bytes(
+            bytes.get(at * 2..at * 2 + 2)?.try_into().ok()?,
+        ))
+    };
+    let (digits, sign, scale) = (usize::from(word(0)?), word(2)?, usize::from(word(3)?));
+    let weight = i32::from(i16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?));
+    match sign {
+        0xc000 => return Some("NaN".into()),
+        0xd000 => return Some("Infinity".into()),
+        0xf000 => return Some("-Infinity".into()),
+        _ => {}
+    }
+    let group = |place: i32| {
+        usize::try_from(weight - place)
+            .ok()
+            .filter(|at| *at < digits)
+            .map_or(Some(0), |at| word(4 + at))
+    };
+    let mut text = String::new();
+    for place in (0..=weight.max(0)).rev() {
+        let group = group(place)?;
+        if text.is_empty() && group == 0 && place > 0 {
+            continue;
+        }
+        let _ = if text.is_empty() {
+            write!(text, "{group}")
+        } else {
+            write!(text, "{group:04}")
+        };
+    }
+    if scale > 0 {
+        let mut fraction = String::new();
+        let mut place = -1;
+        while fraction.len() < scale {
+            let _ = write!(fraction, "{:04}", group(place)?);
+            place -= 1;
+        }
+        text = format!("{text}.{}", &fraction[..scale]);
+    }
+    Some(if sign == 0x4000 {
+        format!("-{text}")
+    } else {
+        text
+    })
+}
+
+fn date(days: i64) -> Option<String> {
+    match days {
+        days if days == i64::from(i32::MAX) => return Some("infinity".into()),
+        days if days == i64::from(i32::MIN) => return Some("-infinity".into()),
+        _ => {}
+    }
+    let at = jiff::Timestamp::from_second(days * 86_400 + EPOCH_SECONDS).ok()?;
+    Some(at.strftime("%Y-%m-%d").to_string())
+}
+
+fn timestamp(micros: i64, zone: &str) -> Option<String> {
+    match micros {
+        i64::MAX => return Some("infinity".into()),
+        i64::MIN => return Some("-infinity".into()),
+        _ => {}
+    }
+    let at =
+        jiff::Timestamp::from_microsecond(micros.checked_add(EPOCH_SECONDS * 1_000_000)?).ok()?;
+    Some(format!(
+        "{}{}{zone}",
+        at.strftime("%Y-%m-%dT%H:%M:%S"),
+        fraction(micros.rem_euclid(1_000_000))
+    ))
+}
+
+fn time(micros: i64) -> String {
+    let seconds = micros.div_euclid(1_000_000);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!(
+        "{hours:02}:{minutes:02}:{:02}{}",
+        seconds % 60,
+        fraction(micros.rem_euclid(1_000_000))
+    )
+}
+
+fn fraction(micros: i64) -> String {
+    if micros == 0 {
+        String::new()
+    } else {
+        format!(".{micros:06}").trim_end_matches('0').to_owned()
+    }
+}
+
+/// ISO 8601, as `interval` is written under `intervalstyle = iso_8601`.
+fn interval(bytes: &[u8]) -> Option<String> {
+    let micros = i64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
+    let days = i32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?);
+    let months = i32::from_be_bytes(bytes.get(12..16)?.try_into().ok()?);
+    let mut text = String::from("P");
+    for (number, unit) in [(months / 12, 'Y'), (months % 12, 'M'), (days, 'D')] {
+        if number != 0 {
+            let _ = write!(text, "{number}{unit}");
+        }
+    }
+    let seconds = micros / 1_000_000;
+    let rest = micros % 1_000_000;
+    if micros != 0 {
+        text.push('T');
+    }
+    for (number, unit) in [(seconds / 3600, 'H'), (seconds / 60 % 60, 'M')] {
+        if number != 0 {
+            let _ = write!(text, "{number}{unit}");
+        }
+    }
+    if seconds % 60 != 0 || rest != 0 {
+        let sign = if seconds % 60 == 0 && rest < 0 {
+            "-"
+        } else {
+            ""
+        };
+        let _ = write!(text, "{sign}{}{}S", seconds % 60, fraction(rest.abs()));
+    }
+    Some(if text == "P" { "PT0S".into() } else { text })
+}
+
+fn uuid(bytes: &[u8]) -> Option<String> {
+    let number = u128::from_be_bytes(bytes.try_into().ok()?);
+    let hex = format!("{number:032x}");
+    Some(format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    ))
+}
+
+/// Dimensions, then elements in row-major order, each with its length, -1 for NULL.
+fn array(element: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
+    let word = |at: usize| Some(i32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let dimensions = usize::try_from(word(0)?).ok()?;
+    let mut sizes = Vec::new();
+    for dimension in 0..dimensions {
+        sizes.push(usize::try_from(word(12 + dimension * 8)?).ok()?);
+    }
+    let mut at = 12 + dimensions * 8;
+    let mut flat = Vec::new();
+    for _ in 0..if dimensions == 0 {
+        0
+    } else {
+        sizes.iter().product()
+    } {
+        let length = word(at)?;
+        at += 4;
+        flat.push(match usize::try_from(length) {
+            Err(_) => Value::Null,
+            Ok(length) => {
+                let value = decode(element, bytes.get(at..at + length)?)?;
+                at += length;
+                value
+            }
+        });
+    }
+    for size in sizes.iter().skip(1).rev() {
+        flat = flat
+            .chunks((*size).max(1))
+            .map(|chunk| Value::from(chunk.to_vec()))
+            .collect();
+    }
+    Some(flat.into())
+}
+
+/// A parameter in the binary form of the type that the statement wants.
+pub(super) struct Parameter {
+    info: PgTypeInfo,
+    bytes: Option<Vec<u8>>,
+}
+
+impl Parameter {
+    /// `None` where the value does not read as the type.
+    pub(super) fn read(info: &PgTypeInfo, value: &Value) -> Option<Self> {
+        Some(Self {
+            info: info.clone(),
+            bytes: if value.is_null() {
+                None
+            } else {
+                Some(encode(info, value)?)
+            },
+        })
+    }
+}
+
+impl Type<Postgres> for Parameter {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("text")
+    }
+
+    fn compatible(_: &PgTypeInfo) -> bool {
+        true
+    }
+}
+
+impl Encode<'_, Postgres> for Parameter {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        match &self.bytes {
+            None => Ok(IsNull::Yes),
+            Some(bytes) => {
+                buffer.extend_from_slice(bytes);
+                Ok(IsNull::No)
+            }
+        }
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(self.info.clone())
+    }
+}
+
+fn encode(info: &PgTypeInfo, value: &Value) -> Option<Vec<u8>> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let trimmed = text.trim();
+    Some(match info.name() {
+        "BOOL" => vec![match trimmed.to_lowercase().as_str() {
+            "true" | "t" | "yes" | "on" | "1" => 1,
+            "false" | "f" | "no" | "off" | "0" => 0,
+            _ => return None,
+        }],
+        "INT2" => trimmed.parse::<i16>().ok()?.to_be_bytes().to_vec(),
+        "INT4" => trimmed.parse::<i32>().ok()?.to_be_bytes().to_vec(),
+        "INT8" => trimmed.parse::<i64>().ok()?.to_be_bytes().to_vec(),
+        "FLOAT4" => trimmed.parse::<f32>().ok()?.to_be_bytes().to_vec(),
+        "FLOAT8" => trimmed.parse::<f64>().ok()?.to_be_bytes().to_vec(),
+        "NUMERIC" => to_numeric(trimmed)?,
+        "DATE" => {
+            let date: jiff::civil::Date = trimmed.parse().ok()?;
+            let days = jiff::civil::date(2000, 1, 1).until(date).ok()?.get_days();
+            days.to_be_bytes().to_vec()
+        }
+        "TIMESTAMP" => {
+            let at: jiff::civil::DateTime = trimmed.parse().ok()?;
+            let at = jiff::tz::TimeZone::UTC.to_timestamp(at).ok()?;
+            (at.as_microsecond() - EPOCH_SECONDS * 1_000_000)
+                .to_be_bytes()
+                .to_vec()
+        }
+        "TIMESTAMPTZ" => {
+            let at: jiff::Timestamp = trimmed.parse().ok()?;
+            (at.as_microsecond() - EPOCH_SECONDS * 1_000_000)
+                .to_be_bytes()
+                .to_vec()
+        }
+        "UUID" => u128::from_str_radix(&trimmed.replace('-', ""), 16)
+            .ok()?
+            .to_be_bytes()
+            .to_vec(),
+        "JSON" => text_of_json(value).into_bytes(),
+        "JSONB" => [vec![1], text_of_json(value).into_bytes()].concat(),
+        "TEXT" | "VARCHAR" | "CHAR" | "BPCHAR" | "NAME" | "UNKNOWN"
+            if value.is_string() || value.is_number() || value.is_boolean() =>
+        {
+            text.into_bytes()
+        }
+        _ => return None,
+    })
+}
+
+/// A string that reads as JSON is taken as the JSON that it is.
+fn text_of_json(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) if serde_json::from_str::<Value>(text).is_ok() => text.to_owned(),
+        _ => value.to_string(),
+    }
+}
+
+/// A decimal number, with an exponent or without.
+fn to_numeric(text: &str) -> Option<Vec<u8>> {
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if text.eq_ignore_ascii_case("nan") {
+        return Some([0, 0, 0, 0, 0xc0, 0, 0, 0].to_vec());
+    }
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent
+        .parse()
+        .ok()
+        .filter(|exponent: &i32| exponent.abs() <= 1_000)?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    if all.is_empty() || all.len() > 1_000 || !all.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let point = i32::try_from(whole.len()).ok()? + exponent;
+    let scale = (i32::try_from(all.len()).ok()? - point).max(0);
+    // Zeros on both sides until the point lies between two groups of four.
+    let before = usize::try_from(if point <= 0 {
+        4 - point
+    } else {
+        (4 - point % 4) % 4
+    })
+    .ok()?;
+    let mut digits = "0".repeat(before) + &all;
+    let mut at = usize::try_from(point).unwrap_or(0).saturating_add(before);
+    if point <= 0 {
+        at = 4;
+    }
+    while digits.len() < at || digits.len() % 4 != at % 4 {
+        digits.push('0');
+    }
+    let shift = (4 - at % 4) % 4;
+    let digits = "0".repeat(shift) + &digits;
+    let at = at + shift;
+    let groups: Vec<u16> = digits
+        .as_bytes()
+        .chunks(4)
+        .filter_map(|group| std::str::from_utf8(group).ok()?.parse().ok())
+        .collect();
+    let weight = i16::try_from(at / 4).ok()? - 1;
+    let sign: u16 = if negative { 0x4000 } else { 0 };
+    let mut bytes = u16::try_from(groups.len()).ok()?.to_be_bytes().to_vec();
+    bytes.extend(weight.to_be_bytes());
+    bytes.extend(sign.to_be_bytes());
+    bytes.extend(u16::try_from(scale).ok()?.to_be_bytes());
+    for group in &groups {
+        bytes.extend(group.to_be_bytes());
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numeric_keeps_every_digit_both_ways() {
+        for text in [
+            "0",
+            "1",
+            "-1",
+            "12345.678",
+            "0.0001",
+            "10000",
+            "99999999999999999999.99",
+            "-0.10",
+            "1000000.00",
+            "3.14159265358979",
+        ] {
+            let bytes = to_numeric(text).unwrap();
+            assert_eq!(numeric(&bytes).unwrap(), text, "{bytes:?}");
+        }
+        assert_eq!(numeric(&to_numeric("1e3").unwrap()).unwrap(), "1000");
+        assert_eq!(numeric(&to_numeric("12e-4").unwrap()).unwrap(), "0.0012");
+        assert!(
+            to_numeric("1.2.3").is_none()
+                && to_numeric("abc").is_none()
+                && to_numeric("").is_none()
+        );
+    }
+
+    #[test]
+    fn times_are_told_as_rfc_3339() {
+        assert_eq!(timestamp(0, "Z").unwrap(), "2000-01-01T00:00:00Z");
+        assert_eq!(timestamp(-1, "Z").unwrap(), "1999-12-31T23:59:59.999999Z");
+        assert_eq!(date(9_131).unwrap(), "2024-12-31");
+        assert_eq!(time(3_723_500_000), "01:02:03.5");
+    }
+
+    #[test]
+    fn what_json_numbers_cannot_hold_is_a_string() {
+        assert_eq!(integer(i64::MAX), Value::from("9223372036854775807"));
+        assert_eq!(integer(42), Value::from(42));
+        assert_eq!(float(f64::NAN), Value::from("NaN"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_decimal_survives(whole in "[1-9][0-9]{0,24}|0", fraction in "[0-9]{0,12}") {
+            let text = if fraction.is_empty() { whole } else { format!("{whole}.{fraction}") };
+            proptest::prop_assert_eq!(numeric(&to_numeric(&text).unwrap()).unwrap(), text);
+        }
+    }
+}
