@@ -1,18 +1,20 @@
 //! From a question to its answer: the cache first, then a conversation in which Claude calls tools.
 
+use crate::audit::Receipt;
 use crate::auth::Principal;
 use crate::cache::{Cache, Key, Label, Lookup, Made, Since, Stored};
 use crate::claude::{Claude, ClaudeError, Prompt};
 use crate::metrics::Metrics;
 use crate::prices;
+use crate::tools::arcade::Arcade;
 use crate::tools::outcome::{ToolError, ToolOutput};
-use crate::tools::{Call, Tools, source_kind};
+use crate::tools::{Call, Executed, Tools, source_kind};
 use fact_wire::{CacheMode, CacheOptions, CacheStatus, Source, Tokens};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -32,8 +34,21 @@ pub struct Answering {
     pub timeout: Duration,
     /// Requests to Claude for one question.
     pub max_turns: u32,
+    /// What each client's conversations begin with.
+    pub standing: Arc<Mutex<HashMap<String, Arc<Standing>>>>,
     /// Conversations under way; the drain waits for them.
     pub conversations: TaskTracker,
+}
+
+/// What every conversation of a client begins with, and what its answers are kept under.
+#[derive(Debug)]
+pub struct Standing {
+    edition: u64,
+    prompt: Prompt,
+    /// From the names that Claude may say to those of the tools.
+    names: BTreeMap<String, String>,
+    /// Digest of tenant, person, model, prompt, data scope and tools.
+    circumstances: String,
 }
 
 /// A question, with who asks and how.
@@ -75,6 +90,15 @@ pub enum AnswerError {
     Lost,
 }
 
+impl From<ClaudeError> for AnswerError {
+    fn from(error: ClaudeError) -> Self {
+        match error {
+            ClaudeError::Deadline => Self::Deadline,
+            ClaudeError::Service { retry_after, .. } => Self::Claude { retry_after },
+        }
+    }
+}
+
 /// An answer and how the cache took part in it.
 #[derive(Debug, Clone)]
 pub struct Answered {
@@ -90,18 +114,18 @@ impl Answering {
     /// Answers a question.
     pub async fn answer(&self, question: Question) -> Result<Answered, AnswerError> {
         self.metrics.queries.fetch_add(1, Relaxed);
-        let prompt = Arc::new(self.prompt(&question.principal));
+        let standing = self.standing(&question.principal);
         let deadline = Instant::now() + self.timeout;
         if !question.cache.use_cache || !self.cache.is_on() {
             let since = self.cache.since();
-            let answer = self.made(question, prompt, deadline, None, since).await?;
+            let answer = self.made(question, standing, deadline, None, since).await?;
             return Ok(Answered {
                 answer: answer.0,
                 cache: CacheStatus::Bypass,
                 stored: false,
             });
         }
-        let key = self.key(&question, &prompt);
+        let key = Self::key(&question, &standing);
         let max_age = question.cache.max_age_seconds.map(Duration::from_secs);
         let now = std::time::Instant::now();
         match question.cache.mode {
@@ -120,7 +144,7 @@ impl Answering {
             CacheMode::Refresh => {
                 let since = self.cache.since();
                 let (answer, stored) = self
-                    .made(question, prompt, deadline, Some(key), since)
+                    .made(question, standing, deadline, Some(key), since)
                     .await?;
                 Ok(Answered {
                     answer,
@@ -154,7 +178,7 @@ impl Answering {
                 Lookup::Absent(sender, since) => {
                     self.metrics.cache_misses.fetch_add(1, Relaxed);
                     let (answer, stored) = self
-                        .fly(question, prompt, deadline, key, since, sender)
+                        .fly(question, standing, deadline, key, since, sender)
                         .await?;
                     Ok(Answered {
                         answer,
@@ -170,7 +194,7 @@ impl Answering {
     async fn fly(
         &self,
         question: Question,
-        prompt: Arc<Prompt>,
+        standing: Arc<Standing>,
         deadline: Instant,
         key: Key,
         since: Since,
@@ -183,7 +207,7 @@ impl Answering {
                 key,
             };
             let made = answering
-                .made(question, prompt, deadline, Some(key), since)
+                .made(question, standing, deadline, Some(key), since)
                 .await;
             drop(landing);
             sender.send_replace(Some(made.clone().map(|(answer, _)| answer)));
@@ -196,14 +220,12 @@ impl Answering {
     async fn made(
         &self,
         question: Question,
-        prompt: Arc<Prompt>,
+        standing: Arc<Standing>,
         deadline: Instant,
         key: Option<Key>,
         since: Since,
     ) -> Result<(Arc<Stored>, bool), AnswerError> {
-        let conversed =
-            tokio::time::timeout_at(deadline, self.converse(&question, &prompt, deadline)).await;
-        let answer = Arc::new(conversed.map_err(|_| AnswerError::Deadline)??);
+        let answer = Arc::new(self.converse(&question, &standing, deadline).await?);
         self.metrics.bill(answer.tokens, answer.cost_usd);
         let stored = key.is_some_and(|key| {
             let label = Label {
@@ -217,25 +239,39 @@ impl Answering {
         Ok((answer, stored))
     }
 
-    /// The conversation: Claude's turns, and the results of the tools that it calls, until it has said its answer.
+    /// The conversation, and its audit events on disk before anybody hears of it.
     async fn converse(
         &self,
         question: &Question,
-        prompt: &Prompt,
+        standing: &Standing,
         deadline: Instant,
     ) -> Result<Stored, AnswerError> {
-        let names = self.names(&question.principal);
-        let mut messages = vec![json!({ "role": "user", "content": question.text })];
         let mut progress = Progress::default();
+        let talking = tokio::time::timeout_at(
+            deadline,
+            self.talk(question, standing, deadline, &mut progress),
+        );
+        let said = talking.await.unwrap_or(Err(AnswerError::Deadline));
+        for receipt in progress.receipts.drain(..) {
+            receipt.written().await.map_err(|_| AnswerError::Lost)?;
+        }
+        progress.finish(said?)
+    }
+
+    /// Claude's turns, and the results of the tools that it calls, until it has said its answer.
+    async fn talk(
+        &self,
+        question: &Question,
+        standing: &Standing,
+        deadline: Instant,
+        progress: &mut Progress,
+    ) -> Result<String, AnswerError> {
+        let mut messages = vec![json!({ "role": "user", "content": question.text })];
         for _ in 0..self.max_turns {
             let turn = self
                 .claude
-                .next_turn(prompt, &messages, deadline)
-                .await
-                .map_err(|error| match error {
-                    ClaudeError::Deadline => AnswerError::Deadline,
-                    ClaudeError::Service { retry_after, .. } => AnswerError::Claude { retry_after },
-                })?;
+                .next_turn(&standing.prompt, &messages, deadline)
+                .await?;
             progress.bill(self.claude.model(), turn.tokens());
             match turn.stop_reason.as_deref() {
                 Some("tool_use") => {}
@@ -249,10 +285,10 @@ impl Answering {
                         "the model refuses to answer this question".into(),
                     ));
                 }
-                _ => return progress.finish(turn.text()),
+                _ => return Ok(turn.text()),
             }
             let results = self
-                .call_all(question, &names, &turn.content, &mut progress)
+                .call_all(question, &standing.names, &turn.content, progress)
                 .await;
             messages.push(json!({ "role": "assistant", "content": turn.content }));
             messages.push(json!({ "role": "user", "content": results }));
@@ -275,35 +311,30 @@ impl Answering {
             .iter()
             .filter(|block| block["type"] == "tool_use")
             .collect();
-        let outcomes = join_all(calls.iter().map(|block| async {
-            let name = block["name"].as_str().unwrap_or_default();
-            let tool = names.get(name)?;
+        let running = join_all(calls.iter().map(|block| async {
+            let tool = names.get(block["name"].as_str().unwrap_or_default())?;
             let call = Call {
                 principal: &question.principal,
                 trace_id: &question.trace_id,
                 by: "model",
             };
-            let outcome = self.tools.execute(call, tool, &block["input"]).await?;
-            Some((tool.clone(), outcome))
+            Some((tool, self.tools.execute(call, tool, &block["input"]).await?))
         }));
-        let outcomes = outcomes.await;
+        let executed = running.await;
         let mut results = Vec::with_capacity(calls.len());
-        for (block, outcome) in calls.into_iter().zip(outcomes) {
-            let (text, failed) = match outcome {
-                Some((tool, Ok(output))) => {
-                    let text = output.result.to_string();
-                    progress.read(&tool, output, &self.tools);
-                    (text, false)
-                }
-                Some((tool, Err(error))) => {
-                    progress.failed(&tool, &error);
-                    (error.to_string(), true)
+        for (block, executed) in calls.into_iter().zip(executed) {
+            let told = match executed {
+                Some((tool, Executed { outcome, audited })) => {
+                    progress.receipts.push(audited);
+                    progress.heard(tool, outcome, &self.tools)
                 }
                 None => {
-                    progress.unknown_tool();
-                    ("there is no such tool".to_owned(), true)
+                    progress.calls_failed += 1;
+                    Err("there is no such tool".to_owned())
                 }
             };
+            let failed = told.is_err();
+            let text = told.unwrap_or_else(|reason| reason);
             let mut result =
                 json!({ "type": "tool_result", "tool_use_id": block["id"], "content": text });
             if failed {
@@ -314,69 +345,66 @@ impl Answering {
         results
     }
 
-    /// From the names that Claude may say to those of the tools.
-    fn names(&self, principal: &Principal) -> BTreeMap<String, String> {
-        let definitions = self.tools.definitions(principal, true);
-        definitions
-            .into_iter()
-            .map(|definition| (definition.name.replace('.', "_"), definition.name))
-            .collect()
+    /// What every conversation of a client begins with. Made once, and again when Arcade's tools have changed.
+    fn standing(&self, principal: &Principal) -> Arc<Standing> {
+        let edition = self.tools.arcade.as_ref().map_or(0, Arcade::edition);
+        let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(standing) = known
+            .get(&principal.client.id)
+            .filter(|standing| standing.edition == edition)
+        {
+            return standing.clone();
+        }
+        let standing = Arc::new(self.prepare(principal, edition));
+        known.insert(principal.client.id.clone(), standing.clone());
+        standing
     }
 
-    /// The static prefix of every conversation of this principal: its tools, then what it may read.
-    fn prompt(&self, principal: &Principal) -> Prompt {
-        let mut tools: Vec<Value> = self
-            .tools
-            .definitions(principal, true)
+    fn prepare(&self, principal: &Principal, edition: u64) -> Standing {
+        let client = &principal.client;
+        let definitions = self.tools.definitions(principal, true);
+        let names = definitions
+            .iter()
+            .map(|tool| (tool.name.replace('.', "_"), tool.name.clone()))
+            .collect();
+        let personal = definitions
+            .iter()
+            .any(|tool| source_kind(&tool.name) == "arcade");
+        let mut tools: Vec<Value> = definitions
             .into_iter()
             .map(|tool| json!({ "name": tool.name.replace('.', "_"), "description": tool.description, "input_schema": tool.input_schema }))
             .collect();
         if let Some(last) = tools.last_mut() {
             last["cache_control"] = json!({ "type": "ephemeral" });
         }
-        let schema = self
-            .tools
-            .database
-            .schema_text(principal.client.tables.as_deref());
-        Prompt {
+        let schema = self.tools.database.schema_text(client.tables.as_deref());
+        let prompt = Prompt {
             tools,
             system: format!("{INSTRUCTIONS}\n\n# What may be read\n{schema}"),
+        };
+        let scope = json!([client.tables, client.tools, prompt.tools]).to_string();
+        let who = if personal { client.id.as_str() } else { "" };
+        let circumstances = Key::of([
+            client.tenant.as_str(),
+            who,
+            self.claude.model(),
+            &prompt.system,
+            &scope,
+        ]);
+        Standing {
+            edition,
+            prompt,
+            names,
+            circumstances: circumstances.to_hex(),
         }
     }
 
     /// Everything that an answer depends on.
-    fn key(&self, question: &Question, prompt: &Prompt) -> Key {
-        let client = &question.principal.client;
-        let tables = client
-            .tables
-            .as_ref()
-            .map_or_else(|| "*".to_owned(), |tables| format!("{tables:?}"));
-        let tools = client
-            .tools
-            .as_ref()
-            .map_or_else(|| "*".to_owned(), |tools| format!("{tools:?}"));
-        let offered = Value::from(prompt.tools.clone()).to_string();
-        let personal = if self
-            .tools
-            .arcade
-            .as_ref()
-            .is_some_and(|arcade| !arcade.tools().is_empty())
-        {
-            client.id.as_str()
-        } else {
-            ""
-        };
-        let prefix = question.cache.cache_prefix.as_str();
+    fn key(question: &Question, standing: &Standing) -> Key {
         Key::of([
-            &client.tenant,
-            &tables,
-            &tools,
-            personal,
-            self.claude.model(),
-            &prompt.system,
-            &offered,
-            prefix,
-            &question.text,
+            standing.circumstances.as_str(),
+            question.cache.cache_prefix.as_str(),
+            question.text.as_str(),
         ])
     }
 }
@@ -402,6 +430,7 @@ struct Progress {
     tokens: Tokens,
     cost_usd: f64,
     baseline_cost_usd: f64,
+    receipts: Vec<Receipt>,
     calls_failed: u32,
     sources_down: u32,
 }
@@ -418,8 +447,22 @@ impl Progress {
         self.baseline_cost_usd += baseline;
     }
 
-    fn read(&mut self, tool: &str, output: ToolOutput, tools: &Tools) {
-        self.uses(tool);
+    /// Keeps what came of a call; the text for Claude, or why there is none.
+    fn heard(
+        &mut self,
+        tool: &str,
+        outcome: Result<ToolOutput, ToolError>,
+        tools: &Tools,
+    ) -> Result<String, String> {
+        if !self.tools_used.iter().any(|used| used == tool) {
+            self.tools_used.push(tool.to_owned());
+        }
+        let output = outcome.map_err(|error| {
+            self.calls_failed += 1;
+            self.sources_down += u32::from(matches!(error, ToolError::Unavailable(_)));
+            error.to_string()
+        })?;
+        let text = output.result.to_string();
         self.tables
             .extend(tools.database.base_tables(&output.tables));
         self.sources.push(Source {
@@ -430,22 +473,7 @@ impl Progress {
             row_count: output.row_count,
             at: jiff::Timestamp::now().to_string(),
         });
-    }
-
-    fn failed(&mut self, tool: &str, error: &ToolError) {
-        self.uses(tool);
-        self.calls_failed += 1;
-        self.sources_down += u32::from(matches!(error, ToolError::Unavailable(_)));
-    }
-
-    fn unknown_tool(&mut self) {
-        self.calls_failed += 1;
-    }
-
-    fn uses(&mut self, tool: &str) {
-        if !self.tools_used.iter().any(|used| used == tool) {
-            self.tools_used.push(tool.to_owned());
-        }
+        Ok(text)
     }
 
     fn finish(self, response: String) -> Result<Stored, AnswerError> {

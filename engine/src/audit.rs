@@ -59,6 +59,22 @@ pub struct Audit {
     path: PathBuf,
 }
 
+/// An event that is on its way to the disk.
+#[derive(Debug)]
+#[must_use = "no answer may be sent before its events are on disk"]
+pub struct Receipt(oneshot::Receiver<bool>);
+
+impl Receipt {
+    /// Returns once the event is on disk.
+    pub async fn written(self) -> Result<(), AuditError> {
+        if self.0.await.unwrap_or(false) {
+            Ok(())
+        } else {
+            Err(AuditError::Gone)
+        }
+    }
+}
+
 /// How many events `GET /api/v1/audit` can show.
 const RECENT: usize = 10_000;
 
@@ -120,17 +136,17 @@ impl Audit {
         &self.path
     }
 
+    /// Hands an event to the writer. It is on disk once the receipt says so.
+    pub fn submit(&self, happening: Happening) -> Receipt {
+        let (written, done) = oneshot::channel();
+        // Where the writer is gone, `written` is dropped with the message, and the receipt says so.
+        drop(self.waiting.send(Waiting { happening, written }));
+        Receipt(done)
+    }
+
     /// Returns once the event is on disk.
     pub async fn record(&self, happening: Happening) -> Result<(), AuditError> {
-        let (written, done) = oneshot::channel();
-        self.waiting
-            .send(Waiting { happening, written })
-            .map_err(|_| AuditError::Gone)?;
-        if done.await.unwrap_or(false) {
-            Ok(())
-        } else {
-            Err(AuditError::Gone)
-        }
+        self.submit(happening).written().await
     }
 
     /// The newest events, newest first.

@@ -21,6 +21,11 @@ impl Key {
         }
         Self(*hasher.finalize().as_bytes())
     }
+
+    /// In 64 hex digits.
+    pub fn to_hex(self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
 }
 
 /// An answer as it is kept.

@@ -106,6 +106,7 @@ pub async fn serve(
         metrics,
         timeout: config.request_timeout,
         max_turns: config.max_turns,
+        standing: Arc::default(),
         conversations: TaskTracker::new(),
     };
     let following = tokio::spawn(follow_changes(database, answering.cache.clone()));

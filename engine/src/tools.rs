@@ -6,7 +6,7 @@ pub mod files;
 pub mod outcome;
 pub mod sql;
 
-use crate::audit::{Audit, Happening};
+use crate::audit::{Audit, Happening, Receipt};
 use crate::auth::Principal;
 use crate::metrics::Metrics;
 use arcade::Arcade;
@@ -39,6 +39,15 @@ pub struct Call<'a> {
     pub trace_id: &'a str,
     /// `model` or `caller`.
     pub by: &'static str,
+}
+
+/// What became of a call. No answer may rest on it before its audit event is on disk.
+#[derive(Debug)]
+pub struct Executed {
+    /// What the tool says, or why it says nothing.
+    pub outcome: Result<ToolOutput, ToolError>,
+    /// Its audit event.
+    pub audited: Receipt,
 }
 
 impl Tools {
@@ -108,26 +117,16 @@ impl Tools {
         all
     }
 
-    /// One call: granted, checked, run in time, audited. `None` where there is no such tool.
-    pub async fn execute(
-        &self,
-        call: Call<'_>,
-        tool: &str,
-        arguments: &Value,
-    ) -> Option<Result<ToolOutput, ToolError>> {
-        let definition = self
-            .definitions(call.principal, false)
-            .into_iter()
-            .find(|definition| definition.name == tool)?;
+    /// One call: granted, checked, run in time, handed to the audit log. `None` where there is no such tool.
+    pub async fn execute(&self, call: Call<'_>, tool: &str, arguments: &Value) -> Option<Executed> {
+        let definition = self.definition(call.principal, tool)?;
         self.metrics.tool_executions.fetch_add(1, Relaxed);
         let violations = arguments::check(&definition.input_schema, arguments);
         let outcome = if violations.is_empty() {
-            match tokio::time::timeout(self.timeout, self.run(call.principal, tool, arguments))
+            let running = self.run(call.principal, tool, arguments);
+            tokio::time::timeout(self.timeout, running)
                 .await
-            {
-                Ok(outcome) => outcome,
-                Err(_) => Err(ToolError::Timeout),
-            }
+                .unwrap_or(Err(ToolError::Timeout))
         } else {
             Err(ToolError::InvalidArguments { violations })
         };
@@ -135,13 +134,16 @@ impl Tools {
             tracing::warn!(rule, tool, "a tool call is refused");
             self.metrics.refusals.fetch_add(1, Relaxed);
         }
-        let happening = happening(call, tool, arguments, &outcome);
-        if self.audit.record(happening).await.is_err() {
-            return Some(Err(ToolError::Failed(
-                "the call could not be audited".into(),
-            )));
-        }
-        Some(outcome)
+        let audited = self
+            .audit
+            .submit(happening(call, tool, arguments, &outcome));
+        Some(Executed { outcome, audited })
+    }
+
+    fn definition(&self, principal: &Principal, tool: &str) -> Option<ToolDefinition> {
+        self.definitions(principal, false)
+            .into_iter()
+            .find(|definition| definition.name == tool)
     }
 
     async fn run(

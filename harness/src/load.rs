@@ -63,7 +63,9 @@ pub async fn run(
     let clock = world.journal.clock();
     let first = world.journal.len();
     let cpu_before = world.running.cpu_seconds();
-    let sent = generator::send_all(&http, clock, clock.now_ns() + HEAD_START_NS, prepared).await;
+    let sent = generator::send_all(&http, clock, clock.now_ns() + HEAD_START_NS, prepared)
+        .await
+        .map_err(|error| error.to_string())?;
     world.settle().await;
     let context = attribution::Context {
         description: load.in_words(),

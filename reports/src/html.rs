@@ -1,54 +1,81 @@
-//! A run as one HTML page: no script, no network, readable on paper.
+//! A run as one HTML page: no script, no network, light or dark as the reader likes, and readable on paper.
 
-use crate::junit::escape;
-use crate::run::{Class, Load, Outcome, Run, Scenario, Verdict};
+mod curve;
+mod load;
+
+use crate::escape::xml;
+use crate::run::{Check, Outcome, Run, Scenario, Verdict};
 use std::fmt::Write as _;
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#c62828;--dim:#777}\
-body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}\
-h1{margin:.2em 0}table{border-collapse:collapse;width:100%;margin:1em 0}\
-td,th{text-align:left;padding:.3em .6em;border-bottom:1px solid var(--line);vertical-align:top}\
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}\
-.passed{color:var(--good)}.failed,.invalid,.interrupted{color:var(--bad)}.dim{color:var(--dim)}\
-code,pre{font:13px ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}\
-svg{width:100%;height:auto}svg text{font:11px system-ui;fill:currentColor}";
+const STYLE: &str = include_str!("html/style.css");
 
 /// The page.
 pub fn render(run: &Run, verdict: &Verdict) -> String {
     let mut page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>fact: {word}</title><style>{STYLE}</style>\n<h1 class=\"{word}\">{word}</h1>\n<p>{summary}</p>\n",
-        word = escape(&verdict.verdict),
-        summary = escape(&verdict.summary)
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>fact: {word}</title>\n<style>\n{STYLE}</style>\n",
+        word = xml(&verdict.verdict)
     );
-    for why in &run.invalid {
-        let _ = writeln!(
-            page,
-            "<p class=\"invalid\">Not to be believed: {}</p>",
-            escape(why)
-        );
+    head(run, verdict, &mut page);
+    facts(run, verdict, &mut page);
+    if run
+        .scenarios
+        .iter()
+        .any(|scenario| !scenario.gates.is_empty())
+    {
+        load::gates(&run.scenarios, &mut page);
     }
-    facts(run, &mut page);
     for scenario in run
         .scenarios
         .iter()
-        .filter(|scenario| scenario.load.is_some() || !scenario.gates.is_empty())
+        .filter(|scenario| scenario.load.is_some())
     {
-        load(scenario, &mut page);
+        load::section(scenario, &mut page);
     }
-    page.push_str("<h2>Scenarios</h2>\n<table><tr><th>Outcome<th>Scenario<th class=\"n\">Checks<th class=\"n\">Seconds</tr>\n");
+    page.push_str("<h2 id=\"scenarios\">Scenarios</h2>\n");
     for scenario in &run.scenarios {
-        row(scenario, &mut page);
+        section(scenario, &mut page);
     }
-    page.push_str("</table>\n</html>\n");
+    page.push_str("</html>\n");
     page
 }
 
-fn facts(run: &Run, page: &mut String) {
-    let passed_over: Vec<String> = run
-        .database
-        .passed_over
+fn head(run: &Run, verdict: &Verdict, page: &mut String) {
+    let class = match verdict.verdict.as_str() {
+        "passed" => "good",
+        "failed" | "interrupted" => "bad",
+        _ => "doubt",
+    };
+    let _ = writeln!(
+        page,
+        "<header class=\"{class}\"><h1>{}</h1>",
+        xml(&verdict.verdict)
+    );
+    for why in &verdict.invalid {
+        let _ = writeln!(page, "<p>Not to be believed: {}</p>", xml(why));
+    }
+    let failed: Vec<String> = run
+        .scenarios
+        .iter()
+        .filter(|scenario| scenario.outcome == Outcome::Failed)
+        .map(|scenario| format!("<a href=\"#{0}\">{0}</a>", xml(&scenario.id)))
+        .collect();
+    if !failed.is_empty() {
+        let _ = writeln!(page, "<p>Failed: {}</p>", failed.join(", "));
+    }
+    page.push_str("</header>\n");
+}
+
+fn facts(run: &Run, verdict: &Verdict, page: &mut String) {
+    let counts = |counts: &std::collections::BTreeMap<String, u64>| {
+        let words: Vec<String> = counts
+            .iter()
+            .map(|(word, number)| format!("{number} {word}"))
+            .collect();
+        words.join(", ")
+    };
+    let passed_over = &run.database.passed_over;
+    let passed_over: Vec<String> = passed_over
         .iter()
         .map(|(name, why)| format!("{name}: {why}"))
         .collect();
@@ -57,191 +84,165 @@ fn facts(run: &Run, page: &mut String) {
         .iter()
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
+    let took = format!("{}, for {:.1} s", run.started_at, run.duration_seconds);
     let rows = [
         ("Judged", run.target.clone()),
+        ("Scenarios", counts(&verdict.scenarios)),
+        ("Checks and gates", counts(&verdict.checks)),
         (
             "Database",
-            format!("{} ({})", run.database.kind, run.database.version),
+            format!("{}, {}", run.database.kind, run.database.version),
         ),
-        ("Not taken", passed_over.join("; ")),
+        ("Passed over", passed_over.join("; ")),
         ("Seed", run.seed.to_string()),
-        (
-            "Started",
-            format!("{}, {:.1} s", run.started_at, run.duration_seconds),
-        ),
+        ("Started", took),
         ("Machine", machine.join(", ")),
     ];
-    page.push_str("<table>");
+    page.push_str("<table class=\"facts\">\n");
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = writeln!(page, "<tr><th>{name}<td>{}</tr>", escape(value));
+        let _ = writeln!(page, "<tr><th>{name}</th><td>{}</td></tr>", xml(value));
     }
     page.push_str("</table>\n");
 }
 
-fn load(scenario: &Scenario, page: &mut String) {
+/// A scenario, opened when it failed.
+fn section(scenario: &Scenario, page: &mut String) {
+    let open = if scenario.outcome == Outcome::Failed {
+        " open"
+    } else {
+        ""
+    };
     let _ = writeln!(
         page,
-        "<h2>{}</h2><p>{}</p>",
-        escape(&scenario.id),
-        escape(&scenario.title)
+        "<details id=\"{id}\"{open}><summary><span class=\"n\">{checks} checks, {seconds:.1} s</span>{outcome} <b>{id}</b> <span class=\"dim\">{title}</span></summary>",
+        id = xml(&scenario.id),
+        checks = scenario.checks.len() + scenario.gates.len(),
+        seconds = scenario.duration_seconds,
+        outcome = badge(scenario.outcome),
+        title = xml(&scenario.title)
     );
-    page.push_str("<table><tr><th>Gate<th>Limit<th class=\"n\">Measured<th>Interval<th class=\"n\">Samples<th>Outcome</tr>\n");
-    for gate in &scenario.gates {
-        let _ = writeln!(
-            page,
-            "<tr><td>{}<td>{}<td class=\"n\">{}<td>{}<td class=\"n\">{}<td class=\"{}\">{}<br><span class=\"dim\">{}</span></tr>",
-            escape(&gate.name),
-            escape(&gate.limit),
-            escape(&gate.measured),
-            escape(&gate.interval),
-            gate.samples,
-            class_of(gate.outcome),
-            gate.outcome.word(),
-            escape(&gate.why)
-        );
-    }
-    page.push_str("</table>\n");
-    let Some(load) = &scenario.load else { return };
     let _ = writeln!(
         page,
-        "<p>{}: {} planned, {} sent, {} answered as they should after the warm-up. Sent late at the 99th percentile: {:.3} ms; mocks late: {:.3} ms. \
-         Billed ${:.4}, uncached ${:.4}.</p>",
-        escape(&load.description),
-        load.planned,
-        load.sent,
-        load.succeeded,
-        load.lag.p99_ms,
-        load.mock_lag.p99_ms,
-        load.cost.billed_usd,
-        load.cost.uncached_usd
+        "<p class=\"small dim\">{} for {}{}</p>",
+        xml(&scenario.level),
+        xml(&scenario.profile),
+        scenario
+            .reason
+            .as_ref()
+            .map(|reason| format!("; {}", xml(reason)))
+            .unwrap_or_default()
     );
-    distribution(load, page);
-    page.push_str("<table><tr><th>Class<th class=\"n\">Answers<th class=\"n\">p50<th class=\"n\">p95<th class=\"n\">p99<th class=\"n\">max<th class=\"n\">own p95<th class=\"n\">mocks p95<th class=\"n\">database p95</tr>\n");
-    for (name, class) in &load.classes {
-        let Class {
-            response,
-            own,
-            upstream,
-            database,
-            ..
-        } = class;
-        let _ = writeln!(
-            page,
-            "<tr><td>{}<td class=\"n\">{}<td class=\"n\">{:.2}<td class=\"n\">{:.2}<td class=\"n\">{:.2}<td class=\"n\">{:.2}<td class=\"n\">{:.3}<td class=\"n\">{:.2}<td class=\"n\">{:.3}</tr>",
-            escape(name),
-            response.count,
-            response.p50_ms,
-            response.p95_ms,
-            response.p99_ms,
-            response.max_ms,
-            own.p95_ms,
-            upstream.p95_ms,
-            database.p95_ms
-        );
-    }
-    page.push_str("</table><p class=\"dim\">Milliseconds from the due time to the last byte; own time is what neither the mocks nor the database took.</p>\n");
-}
-
-/// The share of answers (upwards) that took at most so long (to the right, logarithmic from 0.1 ms to 10 s).
-fn distribution(load: &Load, page: &mut String) {
-    const COLOURS: [&str; 4] = ["#1f77b4", "#d95f02", "#1b9e77", "#7570b3"];
-    let x =
-        |milliseconds: f64| 40.0 + (milliseconds.clamp(0.1, 10_000.0).log10() + 1.0) / 5.0 * 640.0;
-    let y = |share: f64| 210.0 - share * 190.0;
-    page.push_str("<svg viewBox=\"0 0 700 240\" role=\"img\" aria-label=\"latency distribution\">");
-    for (at, label) in [
-        (0.1, "0.1 ms"),
-        (1.0, "1 ms"),
-        (10.0, "10 ms"),
-        (100.0, "100 ms"),
-        (1e3, "1 s"),
-        (1e4, "10 s"),
-    ] {
-        let _ = write!(
-            page,
-            "<line x1=\"{0:.0}\" x2=\"{0:.0}\" y1=\"20\" y2=\"210\" stroke=\"#8884\"/><text x=\"{0:.0}\" y=\"226\" text-anchor=\"middle\">{label}</text>",
-            x(at)
-        );
-    }
-    for share in [0.0, 0.5, 0.95, 1.0] {
-        let _ = write!(
-            page,
-            "<line x1=\"40\" x2=\"680\" y1=\"{0:.0}\" y2=\"{0:.0}\" stroke=\"#8884\"/><text x=\"34\" y=\"{1:.0}\" text-anchor=\"end\">{2:.0}%</text>",
-            y(share),
-            y(share) + 4.0,
-            share * 100.0
-        );
-    }
-    for (number, (name, class)) in load.classes.iter().enumerate() {
-        let Some(hdr) = class.response.to_hdr() else {
-            continue;
-        };
-        let mut points = String::new();
-        for step in 0..=200_u32 {
-            let share = f64::from(step) / 200.0;
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "latencies are far below 2^52 ns"
-            )]
-            let milliseconds = hdr.value_at_quantile(share) as f64 / 1e6;
-            let _ = write!(points, "{:.1},{:.1} ", x(milliseconds), y(share));
-        }
-        let colour = COLOURS[number % COLOURS.len()];
-        let _ = write!(
-            page,
-            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{points}\"/>"
-        );
-        let _ = write!(
-            page,
-            "<text x=\"50\" y=\"{}\" style=\"fill:{colour}\">{} ({})</text>",
-            36 + number * 15,
-            escape(name),
-            class.response.count
-        );
-    }
-    page.push_str("</svg>\n");
-}
-
-fn row(scenario: &Scenario, page: &mut String) {
-    let _ = write!(
-        page,
-        "<tr><td class=\"{}\">{}<td><b>{}</b> {}",
-        class_of(scenario.outcome),
-        scenario.outcome.word(),
-        escape(&scenario.id),
-        escape(&scenario.title)
-    );
-    if let Some(reason) = &scenario.reason {
-        let _ = write!(page, "<br><span class=\"dim\">{}</span>", escape(reason));
-    }
     for check in scenario
         .checks
         .iter()
         .filter(|check| check.outcome == Outcome::Failed)
     {
-        let _ = write!(
+        failed(scenario, check, page);
+    }
+    for gate in scenario
+        .gates
+        .iter()
+        .filter(|gate| gate.outcome == Outcome::Failed && scenario.invalid.is_empty())
+    {
+        let _ = writeln!(
             page,
-            "<pre>{} · {}\nexpected  {}\nseen      {}\nrepeat    {}\n{}</pre>",
-            escape(&check.step),
-            escape(&check.what),
-            escape(&check.expected),
-            escape(&check.seen),
-            escape(&scenario.repeat),
-            escape(check.curl.as_deref().unwrap_or_default())
+            "<pre>gate {}\nexpected  {}\nseen      {} ({})\nrepeat    {}</pre>",
+            xml(&gate.name),
+            xml(&gate.limit),
+            xml(&gate.measured),
+            xml(&gate.why),
+            xml(&scenario.repeat)
         );
     }
-    let _ = writeln!(
-        page,
-        "<td class=\"n\">{}<td class=\"n\">{:.1}</tr>",
-        scenario.checks.len(),
-        scenario.duration_seconds
-    );
+    others(scenario, page);
+    page.push_str("</details>\n");
 }
 
-fn class_of(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Passed => "passed",
-        Outcome::Failed => "failed",
-        _ => "dim",
+fn failed(scenario: &Scenario, check: &Check, page: &mut String) {
+    let _ = write!(
+        page,
+        "<pre>{} · {}\nexpected  {}\nseen      {}\nrepeat    {}",
+        xml(&check.step),
+        xml(&check.what),
+        xml(&check.expected),
+        xml(&check.seen),
+        xml(&scenario.repeat)
+    );
+    if let Some(curl) = &check.curl {
+        let _ = write!(page, "\ncurl      {}", xml(curl));
+    }
+    page.push_str("</pre>\n");
+}
+
+/// What did not fail, shortened: it is looked up, not read.
+fn others(scenario: &Scenario, page: &mut String) {
+    const CHARACTERS: usize = 120;
+    let others: Vec<&Check> = scenario
+        .checks
+        .iter()
+        .filter(|check| check.outcome != Outcome::Failed)
+        .collect();
+    if others.is_empty() {
+        return;
+    }
+    let short = |text: &str| {
+        let mut short: String = text.chars().take(CHARACTERS).collect();
+        if short.len() < text.len() {
+            short.push('…');
+        }
+        xml(&short)
+    };
+    page.push_str("<table class=\"small\"><thead><tr><th>Step</th><th>Looked at</th><th>Expected</th><th>Seen</th><th>Outcome</th></tr></thead>\n");
+    for check in others {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            short(&check.step),
+            short(&check.what),
+            short(&check.expected),
+            short(&check.seen),
+            badge(check.outcome)
+        );
+    }
+    page.push_str("</table>\n");
+}
+
+/// An outcome as a sign and a word, so that it does not rest on colour.
+fn badge(outcome: Outcome) -> String {
+    let (class, sign) = match outcome {
+        Outcome::Passed => ("good", "✓"),
+        Outcome::Failed => ("bad", "✗"),
+        Outcome::Inconclusive => ("doubt", "?"),
+        _ => ("dim", "–"),
+    };
+    format!("<span class=\"{class}\">{sign} {}</span>", outcome.word())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sample;
+
+    fn page(run: &crate::run::Run) -> String {
+        super::render(run, &crate::verdict(run, false))
+    }
+
+    #[test]
+    fn a_failed_run_as_a_page() {
+        let page = page(&sample::failed());
+        let (_, body) = page.split_once("</style>").unwrap();
+        insta::assert_snapshot!(body);
+    }
+
+    #[test]
+    fn the_page_needs_neither_script_nor_network_and_shows_hostile_words_as_words() {
+        let page = page(&sample::failed());
+        for lacking in [
+            "<script", "src=", "@import", "url(", "https:", "\u{1b}", "\0",
+        ] {
+            assert!(!page.contains(lacking), "{lacking:?}");
+        }
+        assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)"));
+        assert!(page.contains("<details id=\"cache.hit-is-silent\" open>"));
+        assert!(page.contains("prefers-color-scheme: dark") && page.contains("@media print"));
     }
 }

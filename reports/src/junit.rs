@@ -1,80 +1,109 @@
 //! A run as `JUnit` XML: one suite per scenario, one case per check and gate.
 
-use crate::run::{Outcome, Run};
+use crate::escape::xml;
+use crate::run::{Outcome, Run, Scenario};
 use std::fmt::Write as _;
+
+/// What became of one case.
+enum Case {
+    Passed,
+    Failed { message: String, text: String },
+    Skipped(String),
+}
 
 /// The document.
 pub fn render(run: &Run) -> String {
-    let mut xml =
+    let mut document =
         String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"fact\">\n");
     for scenario in &run.scenarios {
-        let mut cases = String::new();
-        let (mut tests, mut failures, mut skipped) = (0, 0, 0);
-        let checks = scenario.checks.iter().map(|check| {
-            (
-                format!("{}: {}", check.step, check.what),
-                check.outcome,
-                format!("expected {}, seen {}", check.expected, check.seen),
-            )
-        });
-        let gates = scenario.gates.iter().map(|gate| {
-            (
-                format!("gate {} {}", gate.name, gate.limit),
-                gate.outcome,
-                format!("measured {}: {}", gate.measured, gate.why),
-            )
-        });
-        for (name, outcome, text) in checks.chain(gates) {
-            tests += 1;
-            let _ = write!(
-                cases,
-                "    <testcase classname=\"{}\" name=\"{}\">",
-                escape(&scenario.id),
-                escape(&name)
-            );
-            match outcome {
-                Outcome::Failed => {
-                    failures += 1;
-                    let _ = write!(
-                        cases,
-                        "<failure message=\"{}\">{}</failure>",
-                        escape(&text),
-                        escape(&scenario.repeat)
-                    );
-                }
-                Outcome::Passed => {}
-                other => {
-                    skipped += 1;
-                    let _ = write!(cases, "<skipped message=\"{}\"/>", escape(other.word()));
-                }
-            }
-            cases.push_str("</testcase>\n");
-        }
+        let cases = cases(scenario);
+        let number =
+            |chosen: fn(&Case) -> bool| cases.iter().filter(|(_, case)| chosen(case)).count();
         let _ = writeln!(
-            xml,
-            "  <testsuite name=\"{}\" tests=\"{tests}\" failures=\"{failures}\" skipped=\"{skipped}\" time=\"{:.3}\">\n{cases}  </testsuite>",
-            escape(&scenario.id),
+            document,
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{:.3}\">",
+            xml(&scenario.id),
+            cases.len(),
+            number(|case| matches!(case, Case::Failed { .. })),
+            number(|case| matches!(case, Case::Skipped(_))),
             scenario.duration_seconds
         );
+        for (name, case) in &cases {
+            let _ = write!(
+                document,
+                "    <testcase classname=\"{}\" name=\"{}\"",
+                xml(&scenario.id),
+                xml(name)
+            );
+            let _ = match case {
+                Case::Passed => writeln!(document, "/>"),
+                Case::Skipped(why) => {
+                    writeln!(document, "><skipped message=\"{}\"/></testcase>", xml(why))
+                }
+                Case::Failed { message, text } => writeln!(
+                    document,
+                    "><failure message=\"{}\">{}</failure></testcase>",
+                    xml(message),
+                    xml(text)
+                ),
+            };
+        }
+        document.push_str("  </testsuite>\n");
     }
-    xml.push_str("</testsuites>\n");
-    xml
+    document.push_str("</testsuites>\n");
+    document
 }
 
-/// Text for XML and HTML alike; what XML cannot hold is replaced.
-pub(crate) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            '\n' | '\t' => safe.push(c),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => safe.push('\u{fffd}'),
-            c => safe.push(c),
-        }
+fn cases(scenario: &Scenario) -> Vec<(String, Case)> {
+    let checks = scenario.checks.iter().map(|check| {
+        let message = format!("expected {}, seen {}", check.expected, check.seen);
+        let curl = check.curl.as_deref().unwrap_or_default();
+        let case = case(
+            check.outcome,
+            message,
+            format!("{}\n{curl}", scenario.repeat),
+        );
+        (format!("{}: {}", check.step, check.what), case)
+    });
+    let doubt = scenario.invalid.first();
+    let gates = scenario.gates.iter().map(|gate| {
+        let message = format!("limit {}, measured {}", gate.limit, gate.measured);
+        let case = match doubt {
+            Some(why) => Case::Skipped(format!("not to be believed: {why}")),
+            None => case(
+                gate.outcome,
+                message,
+                format!("{}\n{}", gate.why, scenario.repeat),
+            ),
+        };
+        (format!("gate {}", gate.name), case)
+    });
+    let mut cases: Vec<(String, Case)> = checks.chain(gates).collect();
+    if cases.is_empty() {
+        let why = scenario.reason.clone().unwrap_or_default();
+        let case = match scenario.outcome {
+            Outcome::Passed => Case::Passed,
+            other => Case::Skipped(format!("{}: {why}", other.word())),
+        };
+        cases.push((scenario.title.clone(), case));
     }
-    safe
+    cases
+}
+
+fn case(outcome: Outcome, message: String, text: String) -> Case {
+    match outcome {
+        Outcome::Passed => Case::Passed,
+        Outcome::Failed => Case::Failed { message, text },
+        other => Case::Skipped(other.word().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sample;
+
+    #[test]
+    fn a_run_as_junit() {
+        insta::assert_snapshot!(super::render(&sample::failed()));
+    }
 }

@@ -1,9 +1,13 @@
 //! A finished run, rendered. Knows nothing of how a run is made.
 
+mod escape;
 mod histogram;
 pub mod html;
 pub mod junit;
+pub mod markdown;
 pub mod run;
+#[cfg(test)]
+mod sample;
 pub mod terminal;
 mod verdict;
 
@@ -30,7 +34,7 @@ pub struct WriteError {
     source: std::io::Error,
 }
 
-/// Reads a `run.json`.
+/// Reads a `run.json`. One of a newer schema is refused, since what it says might not be understood.
 pub fn read_run(text: &str) -> Result<Run, ReadError> {
     let value: serde_json::Value = serde_json::from_str(text)?;
     match value["schema_version"].as_u64() {
@@ -49,8 +53,6 @@ pub fn write(run: &Run, journal: &[String], folder: &Path, strict: bool) -> Resu
             as_json(serde_json::to_string_pretty(&verdict)),
         ),
         ("run.json", as_json(serde_json::to_string_pretty(run))),
-        ("report.html", html::render(run, &verdict)),
-        ("junit.xml", junit::render(run)),
         (
             "journal.ndjson",
             journal
@@ -58,6 +60,9 @@ pub fn write(run: &Run, journal: &[String], folder: &Path, strict: bool) -> Resu
                 .flat_map(|line| [line.as_str(), "\n"])
                 .collect(),
         ),
+        ("junit.xml", junit::render(run)),
+        ("summary.md", markdown::render(run, &verdict)),
+        ("report.html", html::render(run, &verdict)),
     ];
     std::fs::create_dir_all(folder).map_err(|source| WriteError {
         path: folder.to_owned(),
@@ -68,4 +73,34 @@ pub fn write(run: &Run, journal: &[String], folder: &Path, strict: bool) -> Resu
         std::fs::write(&path, text).map_err(|source| WriteError { path, source })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_read_again_as_it_was_written() {
+        let folder = std::env::temp_dir().join(format!("fact-reports-{}", std::process::id()));
+        let run = sample::failed();
+        write(&run, &["{}".to_owned()], &folder, false).unwrap();
+        let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(read_run(&text("run.json")).unwrap(), run);
+        assert_eq!(text("journal.ndjson"), "{}\n");
+        let saved: run::Verdict = serde_json::from_str(&text("verdict.json")).unwrap();
+        assert_eq!(saved, verdict(&run, false));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_run_from_the_future_is_refused() {
+        let mut value = serde_json::to_value(sample::passed()).unwrap();
+        value["schema_version"] = 2.into();
+        let error = read_run(&value.to_string()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this run has schema version 2, newer than this fact reads (1)"
+        );
+        assert!(matches!(read_run("[1"), Err(ReadError::Form(_))));
+    }
 }

@@ -3,21 +3,22 @@
 use crate::{Refusal, Rule};
 use unicode_normalization::UnicodeNormalization as _;
 
-/// A path that stays where it begins, by every reading. What lies there is decided when it is opened.
+/// A path that stays below a root, by every reading. What lies there is decided when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SafePath {
-    text: String,
+    below: String,
+    root: Option<usize>,
 }
 
 impl SafePath {
-    /// As it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
+    /// The part below a root; empty for the root itself.
+    pub fn below(&self) -> &str {
+        &self.below
     }
 
-    /// Whether it begins with a slash.
-    pub fn is_absolute(&self) -> bool {
-        self.text.starts_with('/')
+    /// Which of the roots it names, where it is absolute; a relative one belongs to the first root that has it.
+    pub fn root(&self) -> Option<usize> {
+        self.root
     }
 }
 
@@ -41,8 +42,8 @@ const SECRET_ENDINGS: &[&str] = &[
     "pem", "key", "p12", "pfx", "jks", "keystore", "kdbx", "keytab", "ppk",
 ];
 
-/// Decides.
-pub fn check(text: &str) -> Result<SafePath, Refusal> {
+/// Decides. Roots are absolute, and end without a slash.
+pub fn check(text: &str, roots: &[&str]) -> Result<SafePath, Refusal> {
     let long_name = text.split('/').any(|name| name.len() > LONGEST_NAME);
     if text.is_empty()
         || text.len() > LONGEST
@@ -52,26 +53,46 @@ pub fn check(text: &str) -> Result<SafePath, Refusal> {
     {
         return Err(Refusal::new(Rule::PathMalformed, ""));
     }
-    judge(text, Rule::PathOutsideRoot)?;
-    let mut reading = text.to_owned();
+    let (root, below) = if text.starts_with('/') {
+        let within = roots.iter().enumerate().find_map(|(at, root)| {
+            let rest = text.strip_prefix(root)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((at, rest))
+        });
+        let (at, rest) = within.ok_or_else(|| Refusal::new(Rule::PathOutsideRoot, ""))?;
+        (Some(at), rest.trim_start_matches('/'))
+    } else {
+        (None, text)
+    };
+    judge(below, Rule::PathOutsideRoot)?;
+    judge_readings(below)?;
+    Ok(SafePath {
+        below: below.to_owned(),
+        root,
+    })
+}
+
+/// As other layers might read it: decoded, again and again, and combined.
+fn judge_readings(below: &str) -> Result<(), Refusal> {
+    let mut reading = below.to_owned();
     for _ in 0..READINGS {
         let next = decode(&reading);
         if next.chars().any(char::is_control) {
             return Err(Refusal::new(Rule::PathEncodedTraversal, ""));
         }
-        for variant in [
-            next.clone(),
-            next.replace('\\', "/"),
-            next.replace("../", ""),
-            next.replace("..\\", ""),
-        ] {
+        for variant in [next.clone(), next.replace('\\', "/")] {
             judge(&without_blanks(&variant), Rule::PathEncodedTraversal)?;
         }
-        let foreign = next.starts_with('~')
+        // A server that deletes `../` once: that matters for leaving only, since `.../x` is no hidden name.
+        for variant in [next.replace("../", ""), next.replace("..\\", "")] {
+            if climbs(&without_blanks(&variant.replace('\\', "/"))) {
+                return Err(Refusal::new(Rule::PathEncodedTraversal, ""));
+            }
+        }
+        let foreign = names_a_home(&next)
             || next.contains(":/")
             || next.contains(":\\")
             || next.as_bytes().get(1) == Some(&b':');
-        if foreign || (next.starts_with('/') && !text.starts_with('/')) || next.starts_with('\\') {
+        if foreign || next.starts_with('/') || next.starts_with('\\') {
             return Err(Refusal::new(Rule::PathEncodedTraversal, ""));
         }
         if next == reading {
@@ -79,28 +100,40 @@ pub fn check(text: &str) -> Result<SafePath, Refusal> {
         }
         reading = next;
     }
-    Ok(SafePath {
-        text: text.to_owned(),
-    })
+    Ok(())
 }
 
 /// One reading: does it climb, hide or name a key?
 fn judge(text: &str, leaves: Rule) -> Result<(), Refusal> {
-    let mut depth = 0_i32;
-    for name in text.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => depth -= 1,
-            name => {
-                depth += 1;
-                refuse_name(name)?;
-            }
-        }
-        if depth < 0 {
-            return Err(Refusal::new(leaves, ""));
-        }
+    if climbs(text) {
+        return Err(Refusal::new(leaves, ""));
     }
-    Ok(())
+    text.split('/')
+        .filter(|name| !matches!(*name, "" | "." | ".."))
+        .try_for_each(refuse_name)
+}
+
+/// Whether any prefix lies above where the path begins.
+fn climbs(text: &str) -> bool {
+    let mut depth = 0_i32;
+    text.split('/').any(|name| {
+        depth += match name {
+            "" | "." => 0,
+            ".." => -1,
+            _ => 1,
+        };
+        depth < 0
+    })
+}
+
+/// `~`, `~/` or `~user/`, as a shell reads them.
+fn names_a_home(text: &str) -> bool {
+    let user = text.strip_prefix('~').and_then(|rest| rest.split_once('/'));
+    text == "~"
+        || user.is_some_and(|(user, _)| {
+            user.chars()
+                .all(|c| c.is_alphanumeric() || "_-.".contains(c))
+        })
 }
 
 /// Names that are not shown, wherever they lie.
@@ -181,25 +214,37 @@ fn decode(text: &str) -> String {
         .collect()
 }
 
-/// Overlong UTF-8 of ASCII characters becomes those characters.
+/// Overlong UTF-8 of ASCII characters, in two to six bytes, becomes those characters.
 fn overlong(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at..] {
-            [lead @ 0xc0..=0xc1, next, ..] => {
-                plain.push(((lead & 1) << 6) | (next & 0x3f));
-                at += 2;
-            }
-            [0xe0, middle @ 0x80..=0x81, last, ..] => {
-                plain.push(((middle & 1) << 6) | (last & 0x3f));
-                at += 3;
-            }
-            [byte, ..] => {
-                plain.push(byte);
-                at += 1;
-            }
-            [] => break,
+    let mut rest = bytes;
+    while let Some((first, tail)) = rest.split_first() {
+        let (zeros, lead) = match first {
+            0xc0 | 0xc1 => (0, *first),
+            0xe0 => (1, 0),
+            0xf0 => (2, 0),
+            0xf8 => (3, 0),
+            0xfc => (4, 0),
+            _ => (usize::MAX, 0),
+        };
+        let form = tail
+            .get(..zeros.saturating_add(1))
+            .filter(|_| zeros != usize::MAX);
+        let overlong = form.and_then(|form| {
+            let (last, middle) = form.split_last()?;
+            let high = middle.last().map_or(lead & 1, |byte| byte & 1);
+            let zero = middle
+                .iter()
+                .enumerate()
+                .all(|(at, byte)| *byte == 0x80 || (at + 1 == middle.len() && *byte == 0x81));
+            (zero && last & 0xc0 == 0x80).then_some(((high << 6) | (last & 0x3f), form.len()))
+        });
+        if let Some((byte, length)) = overlong {
+            plain.push(byte);
+            rest = &tail[length..];
+        } else {
+            plain.push(*first);
+            rest = tail;
         }
     }
     plain
@@ -236,7 +281,7 @@ mod tests {
             "keys/server.PEM",
         ];
         for case in cases {
-            assert!(check(case).is_err(), "{case}");
+            assert!(check(case, &["/srv/data"]).is_err(), "{case}");
         }
     }
 
@@ -253,14 +298,18 @@ mod tests {
             "Q1 2025.csv",
             "./a",
         ] {
-            assert!(check(case).is_ok(), "{case}: {:?}", check(case));
+            assert!(
+                check(case, &["/srv/data"]).is_ok(),
+                "{case}: {:?}",
+                check(case, &["/srv/data"])
+            );
         }
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_gets_a_decision(text in "\\PC{0,40}") {
-            drop(check(&text));
+            drop(check(&text, &["/srv/data"]));
         }
     }
 }

@@ -57,13 +57,20 @@ pub(super) async fn execute(
         trace_id: &trace.0,
         by: "caller",
     };
-    let outcome = engine
+    let executed = engine
         .answering
         .tools
         .execute(call, &name, &Value::Object(asked.arguments))
         .await
         .ok_or_else(|| unknown(&trace))?;
-    let output = outcome.map_err(|error| Failure::from(error).with(&trace))?;
+    if executed.audited.written().await.is_err() {
+        return Err(
+            Failure::new(ErrorCode::Internal, "the call could not be audited").with(&trace),
+        );
+    }
+    let output = executed
+        .outcome
+        .map_err(|error| Failure::from(error).with(&trace))?;
     Ok(Json(json!({
         "execution_id": format!("exe_{:032x}", rand::random::<u128>()),
         "tool_name": name,

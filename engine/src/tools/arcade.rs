@@ -4,6 +4,7 @@ use super::outcome::{Caller, ToolError, ToolOutput};
 use fact_wire::ToolDefinition;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub const DISCOVERY_EVERY: Duration = Duration::from_mins(1);
 
 /// One tool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ArcadeTool {
     /// As callers see it.
     pub definition: ToolDefinition,
@@ -26,6 +27,7 @@ pub struct Arcade {
     url: String,
     key: SecretString,
     tools: Arc<RwLock<Vec<ArcadeTool>>>,
+    edition: Arc<AtomicU64>,
 }
 
 impl Arcade {
@@ -42,6 +44,7 @@ impl Arcade {
             url: url.to_owned(),
             key,
             tools: Arc::default(),
+            edition: Arc::default(),
         })
     }
 
@@ -51,6 +54,11 @@ impl Arcade {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Grows whenever the tools have changed.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Relaxed)
     }
 
     /// Asks Arcade for all its tools, page by page. On a failure the earlier list stays.
@@ -76,7 +84,11 @@ impl Arcade {
         }
         found.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
         let number = found.len();
-        *self.tools.write().unwrap_or_else(PoisonError::into_inner) = found;
+        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
+        if *tools != found {
+            *tools = found;
+            self.edition.fetch_add(1, Relaxed);
+        }
         Ok(number)
     }
 

@@ -102,24 +102,23 @@ fn refused(rule: Rule) -> ToolError {
 }
 
 impl Inner {
-    /// The first root that has the path, and the path below it.
+    /// The root that the path names, or the first that has it; and the path below it.
     fn place(&self, text: &str) -> Result<(&Dir, PathBuf), ToolError> {
-        let safe = path::check(text).map_err(|refusal| refused(refusal.rule))?;
-        if safe.is_absolute() {
-            let within = self.roots.iter().find_map(|(root, dir)| {
-                Some((
-                    dir,
-                    Path::new(safe.as_str()).strip_prefix(root).ok()?.to_owned(),
-                ))
-            });
-            return within.ok_or_else(|| refused(Rule::PathOutsideRoot));
-        }
-        let below = PathBuf::from(safe.as_str());
-        let has = self
+        let names: Vec<&str> = self
             .roots
             .iter()
-            .find(|(_, dir)| dir.symlink_metadata(&below).is_ok());
-        has.or_else(|| self.roots.first())
+            .filter_map(|(root, _)| root.to_str())
+            .collect();
+        let safe = path::check(text, &names).map_err(|refusal| refused(refusal.rule))?;
+        let below = PathBuf::from(safe.below());
+        let named = safe.root().and_then(|at| self.roots.get(at));
+        let place = named.or_else(|| {
+            self.roots
+                .iter()
+                .find(|(_, dir)| dir.symlink_metadata(&below).is_ok())
+        });
+        let place = place.or_else(|| self.roots.first());
+        place
             .map(|(_, dir)| (dir, below))
             .ok_or_else(|| ToolError::NotFound("there is no such file".into()))
     }
@@ -241,12 +240,13 @@ fn modified(found: &Metadata) -> Option<String> {
         .map(|at| at.to_string())
 }
 
-/// What cap-std refuses because a link leaves the root is told by its kind of error.
+/// An escape through a link is told by cap-std itself, without an error of the system's; sockets answer ENXIO.
 fn opening(error: &std::io::Error) -> ToolError {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => ToolError::NotFound("there is no such file".into()),
-        std::io::ErrorKind::PermissionDenied => refused(Rule::PathOutsideRoot),
-        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::IsADirectory => {
+    match (error.kind(), error.raw_os_error()) {
+        (std::io::ErrorKind::PermissionDenied, None) => refused(Rule::PathOutsideRoot),
+        (_, Some(code)) if code == nix::errno::Errno::ENXIO as i32 => refused(Rule::PathNotAFile),
+        (std::io::ErrorKind::NotFound, _) => ToolError::NotFound("there is no such file".into()),
+        (std::io::ErrorKind::NotADirectory | std::io::ErrorKind::IsADirectory, _) => {
             ToolError::argument("/path", "is of another type")
         }
         _ => ToolError::Failed("the file could not be read".into()),

@@ -193,7 +193,7 @@ pub struct ExecuteRequest {
 }
 
 /// What a tool is, as `GET /api/v1/tools` says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolDefinition {
     /// `Toolkit.Tool`.
     pub name: String,

@@ -259,7 +259,8 @@ fn hit_cost(sent: &[Sent], shared: &[&Entry]) -> Option<HitCost> {
     .checked_sub(1)?;
     (answers > 0 && conversation_usd > 0.0).then(|| HitCost {
         answers,
-        billed_usd: later.iter().map(|entry| entry.cost_usd).sum(),
+        // The sum of nothing is a negative zero.
+        billed_usd: later.iter().map(|entry| entry.cost_usd).sum::<f64>() + 0.0,
         uncached_usd: conversation_usd * as_f64(answers),
     })
 }

@@ -4,6 +4,7 @@
 use crate::plan::Planned;
 use bytes::Bytes;
 use fact_mocks::clock::Clock;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -49,40 +50,35 @@ pub async fn send_all(
     clock: Clock,
     start_ns: u64,
     requests: Vec<Prepared>,
-) -> Vec<Sent> {
-    let (due, mut is_due) = mpsc::unbounded_channel();
-    let schedule: Vec<Instant> = requests
-        .iter()
-        .map(|request| clock.instant(start_ns + request.planned.due_ns))
-        .collect();
+) -> std::io::Result<Vec<Sent>> {
+    let number = requests.len();
+    let (landed, mut landing) = mpsc::unbounded_channel();
     let stop = StopOnDrop::default();
     let stopped = stop.flag();
-    let keeper = std::thread::spawn(move || {
-        for instant in schedule {
-            wait_until(instant);
-            if stopped.load(std::sync::atomic::Ordering::Relaxed) || due.send(()).is_err() {
-                return;
+    let runtime = tokio::runtime::Handle::current();
+    let http = http.clone();
+    // Straight from this thread into the runtime: every hop between would show as lag.
+    let keeper = std::thread::Builder::new()
+        .name("schedule".into())
+        .spawn(move || {
+            for request in requests {
+                wait_until(clock.instant(start_ns + request.planned.due_ns));
+                if stopped.load(Relaxed) {
+                    return;
+                }
+                let (http, landed) = (http.clone(), landed.clone());
+                runtime
+                    .spawn(async move { landed.send(send(&http, clock, start_ns, request).await) });
             }
-        }
-    });
-    let mut flights = tokio::task::JoinSet::new();
-    for request in requests {
-        if is_due.recv().await.is_none() {
-            break;
-        }
-        let http = http.clone();
-        flights.spawn(async move { send(&http, clock, start_ns, request).await });
-    }
-    let mut sent = Vec::with_capacity(flights.len());
-    while let Some(flight) = flights.join_next().await {
-        if let Ok(flight) = flight {
-            sent.push(flight);
-        }
+        })?;
+    let mut sent = Vec::with_capacity(number);
+    while let Some(flight) = landing.recv().await {
+        sent.push(flight);
     }
     drop(stop);
     drop(keeper.join());
     sent.sort_by_key(|sent| (sent.due_ns, sent.sent_ns));
-    sent
+    Ok(sent)
 }
 
 /// Ends the schedule's thread when the load is abandoned, by Ctrl-C for example.
@@ -97,7 +93,7 @@ impl StopOnDrop {
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.0.store(true, Relaxed);
     }
 }
 

@@ -1,10 +1,21 @@
 //! Visits every value of a parsed statement.
 
-use super::allowed::{FUNCTIONS, NODES, OPERATORS, SYSTEM_COLUMNS, TYPES};
+use super::allowed::{FUNCTIONS, NODES, OPERATORS, SYSTEM_COLUMNS, TYPES, UNNAMED_COLUMNS};
 use super::{DEFAULT_SCHEMA, Schema};
 use crate::{Refusal, Rule};
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+/// Where a statement gives a name to a column or a row.
+const NAMING_FIELDS: &[&str] = &[
+    "aliasname",
+    "colname",
+    "ctename",
+    "relname",
+    "search_seq_column",
+    "cycle_mark_column",
+    "cycle_path_column",
+];
 
 type Decision = Result<(), (Refusal, Option<usize>)>;
 
@@ -75,42 +86,44 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Aliases anywhere in the statement may be used with a dot.
+    /// Names that the statement itself gives, anywhere in it: to columns, and to rows, which may be named as a whole.
     fn name_columns(&mut self, value: &Value) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.name_columns(item)),
             Value::Object(fields) => {
-                if let Some(name) = fields
-                    .get("ResTarget")
-                    .and_then(|target| target["name"].as_str())
-                    .filter(|name| !name.is_empty())
-                {
-                    self.own_columns.insert(name.to_owned());
+                for (field, inner) in fields {
+                    match (field.as_str(), inner) {
+                        (name_field, Value::String(name))
+                            if NAMING_FIELDS.contains(&name_field) =>
+                        {
+                            self.own_columns.insert(name.clone());
+                        }
+                        ("colnames" | "aliascolnames", list) => {
+                            self.own_columns
+                                .extend(texts(list).into_iter().map(ToOwned::to_owned));
+                        }
+                        ("ResTarget", target) => self
+                            .own_columns
+                            .extend(target["name"].as_str().map(ToOwned::to_owned)),
+                        // Without a name of its own, a column is called by its function.
+                        ("FuncCall", call) => {
+                            self.own_columns
+                                .extend(texts(&call["funcname"]).last().map(ToString::to_string));
+                        }
+                        _ => {}
+                    }
+                    self.name_columns(inner);
                 }
-                for list in ["colnames", "aliascolnames"] {
-                    self.own_columns.extend(
-                        fields
-                            .get(list)
-                            .map(texts)
-                            .unwrap_or_default()
-                            .into_iter()
-                            .map(ToOwned::to_owned),
-                    );
-                }
-                if let Some(name) = fields
-                    .get("ColumnDef")
-                    .and_then(|column| column["colname"].as_str())
-                {
-                    self.own_columns.insert(name.to_owned());
-                }
-                if let Some(function) = fields.get("FuncCall") {
-                    self.own_columns
-                        .extend(texts(&function["funcname"]).last().map(ToString::to_string));
-                }
-                fields.values().for_each(|field| self.name_columns(field));
             }
             _ => {}
         }
+    }
+
+    fn knows_column(&self, name: &str) -> bool {
+        self.schema.columns.contains(name)
+            || self.own_columns.contains(name)
+            || UNNAMED_COLUMNS.contains(&name)
+            || TYPES.contains(&name)
     }
 
     fn visit(&mut self, value: &Value) -> Decision {
@@ -165,6 +178,7 @@ impl<'a> Walk<'a> {
                 }
             }
             "ColumnRef" => self.column(body)?,
+            "AIndirection" => self.indirection(body)?,
             // The numbers of the user, role, catalogue and schema values; dates and times stand below them.
             "SqlvalueFunction" if body["op"].as_u64().is_none_or(|op| op >= 10) => {
                 return refuse(Rule::ConstructNotAllowed, "", body);
@@ -242,14 +256,21 @@ impl<'a> Walk<'a> {
             return refuse(Rule::Catalog, last, body);
         }
         let star = body["fields"].to_string().contains("AStar");
-        if names.len() > 1
-            && !star
-            && !self.schema.columns.contains(*last)
-            && !self.own_columns.contains(*last)
-        {
+        if !star && !self.knows_column(last) {
             return refuse(Rule::ColumnNotFound, last, body);
         }
         Ok(())
+    }
+
+    /// `(row).name` is a column, or else a call of a function.
+    fn indirection(&self, body: &Value) -> Decision {
+        match texts(&body["indirection"])
+            .iter()
+            .find(|name| !self.knows_column(name))
+        {
+            Some(name) => refuse(Rule::ColumnNotFound, name, body),
+            None => Ok(()),
+        }
     }
 
     fn function(body: &Value) -> Decision {

@@ -263,6 +263,13 @@ fn query(
             (None, _) => refused(Rule::DoesNotParse),
         }
     })?;
+    if prepared.column_count() == 0
+        && prepared
+            .expanded_sql()
+            .is_none_or(|sql| sql.trim().is_empty())
+    {
+        return Err(refused(Rule::Empty));
+    }
     if !prepared.readonly() || prepared.is_explain() != 0 {
         return Err(refused(Rule::NotARead));
     }
@@ -344,16 +351,24 @@ fn rule(
 ) -> Option<Rule> {
     match action {
         AuthAction::Select | AuthAction::Recursive => None,
-        AuthAction::Read { table_name, .. } if table_name.starts_with("sqlite_") => {
+        AuthAction::Read { table_name, .. }
+            if table_name.to_ascii_lowercase().starts_with("sqlite_") =>
+        {
             Some(Rule::Catalog)
         }
-        AuthAction::Read { table_name, .. } if granted.contains(table_name) => {
+        AuthAction::Read { table_name, .. } => {
+            // SQLite tells some names as they were written; letters of either case mean the same.
+            let Some(name) = granted
+                .iter()
+                .find(|name| name.eq_ignore_ascii_case(table_name))
+            else {
+                return Some(Rule::RelationNotAllowed);
+            };
             read.lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(table_name.to_owned());
+                .insert(name.clone());
             None
         }
-        AuthAction::Read { .. } => Some(Rule::RelationNotAllowed),
         AuthAction::Function { function_name }
             if FUNCTIONS.contains(&function_name.to_lowercase().as_str()) =>
         {
