@@ -323,15 +323,12 @@ impl Answering {
         let executed = running.await;
         let mut results = Vec::with_capacity(calls.len());
         for (block, executed) in calls.into_iter().zip(executed) {
-            let told = match executed {
-                Some((tool, Executed { outcome, audited })) => {
-                    progress.receipts.push(audited);
-                    progress.heard(tool, outcome, &self.tools)
-                }
-                None => {
-                    progress.calls_failed += 1;
-                    Err("there is no such tool".to_owned())
-                }
+            let told = if let Some((tool, Executed { outcome, audited })) = executed {
+                progress.receipts.push(audited);
+                progress.heard(tool, outcome, &self.tools)
+            } else {
+                progress.calls_failed += 1;
+                Err("there is no such tool".to_owned())
             };
             let failed = told.is_err();
             let text = told.unwrap_or_else(|reason| reason);

@@ -15,7 +15,7 @@ fn corpus(name: &str) -> Option<Vec<Value>> {
     Some(
         text.lines()
             .filter(|line| !line.trim().is_empty())
-            .map(|line| serde_json::from_str(line).unwrap())
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
             .collect(),
     )
 }

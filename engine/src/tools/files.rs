@@ -111,8 +111,8 @@ impl Inner {
             .collect();
         let safe = path::check(text, &names).map_err(|refusal| refused(refusal.rule))?;
         let below = PathBuf::from(safe.below());
-        let named = safe.root().and_then(|at| self.roots.get(at));
-        let place = named.or_else(|| {
+        let meant = safe.root().and_then(|at| self.roots.get(at));
+        let place = meant.or_else(|| {
             self.roots
                 .iter()
                 .find(|(_, dir)| dir.symlink_metadata(&below).is_ok())
