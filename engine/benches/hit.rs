@@ -20,7 +20,7 @@ fn free_port() -> u16 {
         .port()
 }
 
-async fn engine(folder: &std::path::Path, claude: &str) -> String {
+fn engine(folder: &std::path::Path, claude: &str) -> String {
     let database = folder.join("world.db");
     rusqlite::Connection::open(&database)
         .expect("a database")
@@ -44,7 +44,7 @@ async fn engine(folder: &std::path::Path, claude: &str) -> String {
     tokio::spawn(async move {
         fact_engine::serve(config, std::future::pending())
             .await
-            .expect("an engine")
+            .expect("an engine");
     });
     format!("http://{address}")
 }
@@ -95,13 +95,13 @@ fn hit(criterion: &mut Criterion) {
             "usage": { "input_tokens": 7, "output_tokens": 3 },
         });
         Mock::given(method("POST")).respond_with(ResponseTemplate::new(200).set_body_json(message)).mount(&claude).await;
-        let base = engine(folder.path(), &claude.uri()).await;
+        let base = engine(folder.path(), &claude.uri());
         let token = token(&http, &base).await;
         let url = format!("{base}/api/v1/query");
         ask(&http, &url, &token).await;
         let same = ask(&http, &url, &token).await;
         assert!(String::from_utf8_lossy(&same).contains(r#""cache_status":"hit""#), "{same:?}");
-        let bare = axum::Router::new().route(
+        let router = axum::Router::new().route(
             "/api/v1/query",
             post(move |body: axum::body::Bytes| {
                 let same = same.clone();
@@ -114,13 +114,13 @@ fn hit(criterion: &mut Criterion) {
         );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let bare_url = format!("http://{}/api/v1/query", listener.local_addr().expect("an address"));
-        tokio::spawn(async move { axum::serve(listener, bare).await });
+        tokio::spawn(async move { axum::serve(listener, router).await });
         (url, bare_url, token, claude)
     });
     let mut group = criterion.benchmark_group("http");
     for (name, url) in [("bare axum", &bare_url), ("hit", &engine_url)] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| runtime.block_on(ask(&http, url, &token)))
+            bencher.iter(|| runtime.block_on(ask(&http, url, &token)));
         });
     }
     group.finish();
