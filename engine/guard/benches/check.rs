@@ -38,7 +38,7 @@ fn guard(criterion: &mut Criterion) {
                 .iter(|| pg_query::parse(black_box(statement), pg_query::ParserOptions::default()));
         });
         group.bench_function("check", |bencher| {
-            bencher.iter(|| sql::check(black_box(statement), &schema))
+            bencher.iter(|| sql::check(black_box(statement), &schema));
         });
         group.finish();
     }
