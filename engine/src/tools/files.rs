@@ -147,6 +147,8 @@ impl Inner {
             .map_err(|error| opening(&error))?;
         let found = file.metadata().map_err(|error| opening(&error))?;
         self.allow(&found)?;
+        // A link may lead, within the root, to what may not be named.
+        names_of_opened(&file)?;
         if found.is_dir() {
             return Err(ToolError::argument("/path", "is a directory"));
         }
@@ -234,6 +236,18 @@ impl Inner {
     }
 }
 
+/// Judges the names by which the system knows an opened file, below any root.
+fn names_of_opened(file: &cap_std::fs::File) -> Result<(), ToolError> {
+    use std::os::fd::AsRawFd as _;
+    let Ok(opened) = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) else {
+        return Ok(());
+    };
+    let Some(name) = opened.file_name() else {
+        return Ok(());
+    };
+    path::refuse_name(&name.to_string_lossy()).map_err(|refusal| refused(refusal.rule))
+}
+
 fn modified(found: &Metadata) -> Option<String> {
     jiff::Timestamp::from_second(found.mtime())
         .ok()
@@ -250,5 +264,82 @@ fn opening(error: &std::io::Error) -> ToolError {
             ToolError::argument("/path", "is of another type")
         }
         _ => ToolError::Failed("the file could not be read".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    async fn rule(files: &Files, path: &str) -> Option<&'static str> {
+        match files.read_file(&json!({ "path": path })).await {
+            Err(ToolError::Refused { rule, .. }) => Some(rule),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_opened_is_judged_and_not_its_name_alone() {
+        let world = tempfile::tempdir().unwrap();
+        let root = world.path().join("root");
+        std::fs::create_dir_all(root.join("notes")).unwrap();
+        std::fs::write(world.path().join("outside.txt"), "canary").unwrap();
+        std::fs::write(root.join("notes/a.txt"), "inside").unwrap();
+        std::fs::write(root.join(".hidden"), "hidden").unwrap();
+        std::fs::write(root.join("audit.ndjson"), "{}").unwrap();
+        symlink("../outside.txt", root.join("leaves")).unwrap();
+        symlink("notes/a.txt", root.join("stays")).unwrap();
+        symlink(".hidden", root.join("shows")).unwrap();
+        std::fs::write(root.join("one"), "").unwrap();
+        std::fs::hard_link(root.join("one"), root.join("two")).unwrap();
+        nix::unistd::mkfifo(&root.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let files = Files::open(std::slice::from_ref(&root), &[root.join("audit.ndjson")]).unwrap();
+        for (path, refused) in [
+            ("leaves", Some("path.outside-root")),
+            ("shows", Some("path.hidden")),
+            ("two", Some("path.hard-link")),
+            ("pipe", Some("path.not-a-file")),
+            ("audit.ndjson", Some("path.engine-file")),
+            ("stays", None),
+            ("notes/a.txt", None),
+        ] {
+            assert_eq!(rule(&files, path).await, refused, "{path}");
+        }
+        let read = files
+            .read_file(&json!({ "path": "notes/a.txt", "offset": 2, "length": 2 }))
+            .await
+            .unwrap()
+            .result;
+        assert_eq!(
+            (read["content"].as_str(), read["truncated"].as_bool()),
+            (Some("si"), Some(true))
+        );
+        let listed = files
+            .list_directory(&json!({ "path": ".", "recursive": true }))
+            .await
+            .unwrap()
+            .result;
+        let names: Vec<_> = listed["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|entry| entry["name"].as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "audit.ndjson",
+                "leaves",
+                "notes",
+                "notes/a.txt",
+                "one",
+                "pipe",
+                "shows",
+                "stays",
+                "two"
+            ]
+        );
+        assert!(Files::open(&[PathBuf::from("/")], &[]).is_err());
     }
 }
