@@ -1,6 +1,7 @@
 //! May this statement run? Parsed with Postgres' own grammar; then every value of the tree has to be known and allowed.
 
 mod allowed;
+mod cost;
 mod tree;
 
 use crate::{Refusal, Rule};
@@ -104,21 +105,24 @@ pub fn check(statement: &str, schema: &Schema) -> Result<ReadOnlySql, Refusal> {
         1 => {}
         _ => return Err(Refusal::new(Rule::MultipleStatements, "")),
     }
-    let tree = serde_json::to_value(&statements[0])
-        .map_err(|_| Refusal::new(Rule::ConstructNotAllowed, ""))?;
     let mut walk = tree::Walk::new(schema);
-    walk.statement(&tree["stmt"]).map_err(|(mut refusal, at)| {
-        if let Some(before) = at.and_then(|at| statement.get(..at)) {
-            let last = before.rsplit('\n').next().unwrap_or_default();
-            refusal.line = u32::try_from(before.matches('\n').count() + 1).ok();
-            refusal.column = u32::try_from(last.chars().count() + 1).ok();
-        }
-        refusal
-    })?;
+    walk.statement(statements[0].stmt.as_deref())
+        .map_err(|(refusal, at)| placed(refusal, statement, at))?;
     Ok(ReadOnlySql {
         text: statement.to_owned(),
         tables: walk.tables(),
     })
+}
+
+/// With the line and column of a byte of the statement.
+fn placed(mut refusal: Refusal, statement: &str, at: i32) -> Refusal {
+    let before = usize::try_from(at).ok().and_then(|at| statement.get(..at));
+    if let Some(before) = before {
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        refusal.line = u32::try_from(before.matches('\n').count() + 1).ok();
+        refusal.column = u32::try_from(last.chars().count() + 1).ok();
+    }
+    refusal
 }
 
 #[cfg(test)]
@@ -168,6 +172,14 @@ mod tests {
             ("SELECT * FROM pg_stats", Rule::Catalog),
             ("SELECT * FROM information_schema.tables", Rule::Catalog),
             ("SELECT ctid FROM companies", Rule::Catalog),
+            (
+                "WITH secrets AS (SELECT * FROM secrets) SELECT * FROM secrets",
+                Rule::RelationNotAllowed,
+            ),
+            (
+                "SELECT * FROM (WITH secrets AS (SELECT 1) SELECT * FROM secrets) x, secrets",
+                Rule::RelationNotAllowed,
+            ),
             ("SELECT * FROM secrets", Rule::RelationNotAllowed),
             (
                 "SELECT c.id FROM companies c JOIN secrets s ON s.id = c.id",
