@@ -1,12 +1,15 @@
 //! A relay before the real Postgres: bytes pass unchanged, every statement that runs is journalled with its time.
 
 mod protocol;
+mod statement;
 
-use crate::journal::{Entry, InFlight, Journal, Upstream as Kind, nonce_in};
-use protocol::{Frames, Statements};
+pub use statement::names_relation;
+
+use crate::journal::{Entry, InFlight, Journal, Upstream as Kind};
+use protocol::{Frames, Heard, Ran, Statements};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -82,131 +85,121 @@ pub async fn start(
     })
 }
 
-/// A statement that was sent and has not come back yet.
-struct Pending {
-    what: String,
-    nonce: Option<String>,
+/// What the server still owes an answer for, in the order in which the client asked.
+#[derive(Debug)]
+enum Owed {
+    Statement(Box<Statement>),
+    /// That it is ready again.
+    Ready,
+}
+
+#[derive(Debug)]
+struct Statement {
+    ran: Ran,
+    /// In the simple protocol one text may hold several statements: it has ended when the server is ready.
+    ends_with_ready: bool,
     arrived_ns: u64,
+    first_byte_ns: Option<u64>,
+    ended: Option<(u16, u64)>,
     _in_flight: InFlight,
 }
 
-#[derive(Default)]
-struct Shared {
-    pending: VecDeque<Pending>,
-    application: Option<String>,
-}
-
-async fn connection(
-    mut client: TcpStream,
-    server: SocketAddr,
+/// The statements of one connection that are under way. Dropped, it journals them as failed: however the connection ends.
+#[derive(Debug)]
+struct UnderWay {
     journal: Journal,
-) -> std::io::Result<()> {
-    client.set_nodelay(true)?;
-    let mut server = TcpStream::connect(server).await?;
-    server.set_nodelay(true)?;
-    let shared: Arc<Mutex<Shared>> = Arc::default();
-    let (mut from_client, mut to_client) = client.split();
-    let (mut from_server, mut to_server) = server.split();
-    let lock = |shared: &Arc<Mutex<Shared>>| -> Arc<Mutex<Shared>> { shared.clone() };
-    let (asked, answered) = (lock(&shared), lock(&shared));
-    let asking = async {
-        let mut frames = Frames::of_client();
-        let mut statements = Statements::default();
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let read = from_client.read(&mut buffer).await?;
-            if read == 0 {
-                return to_server.shutdown().await;
-            }
-            let now = journal.clock().now_ns();
-            for (kind, body) in frames.push(&buffer[..read]) {
-                if kind == 0 {
-                    asked
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .application = protocol::application(&body);
-                } else if let Some(ran) = statements.heard(kind, &body) {
-                    let nonce = nonce_in(&ran.text).map(ToOwned::to_owned).or(ran.nonce);
-                    let pending = Pending {
-                        what: ran.text,
-                        nonce,
-                        arrived_ns: now,
-                        _in_flight: journal.enter(),
-                    };
-                    asked
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .pending
-                        .push_back(pending);
-                }
-            }
-            to_server.write_all(&buffer[..read]).await?;
-        }
-    };
-    let answering = async {
-        let mut frames = Frames::of_server();
-        let mut buffer = vec![0; 64 * 1024];
-        let mut first_byte_ns = None;
-        loop {
-            let read = from_server.read(&mut buffer).await?;
-            if read == 0 {
-                return to_client.shutdown().await;
-            }
-            let now = journal.clock().now_ns();
-            let messages = frames.push(&buffer[..read]);
-            to_client.write_all(&buffer[..read]).await?;
-            for (kind, _) in messages {
-                match kind {
-                    b'T' | b'D' => first_byte_ns = first_byte_ns.or(Some(now)),
-                    // A statement's end: complete, empty, suspended; an error drops all up to the next sync.
-                    b'C' | b'I' | b's' => {
-                        finish(&answered, &journal, 200, first_byte_ns.take(), now, 1);
-                    }
-                    b'E' => finish(&answered, &journal, 500, first_byte_ns.take(), now, 1),
-                    b'Z' => finish(&answered, &journal, 500, None, now, usize::MAX),
-                    _ => {}
-                }
-            }
-        }
-    };
-    let outcome: std::io::Result<()> =
-        tokio::select! { asked = asking => asked, answered = answering => answered };
-    finish(
-        &shared,
-        &journal,
-        500,
-        None,
-        journal.clock().now_ns(),
-        usize::MAX,
-    );
-    outcome
+    application: Option<String>,
+    owed: Mutex<VecDeque<Owed>>,
 }
 
-/// Journals the oldest statements that are under way.
-fn finish(
-    shared: &Arc<Mutex<Shared>>,
-    journal: &Journal,
-    status: u16,
-    first_byte_ns: Option<u64>,
-    now: u64,
-    most: usize,
-) {
-    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let number = shared.pending.len().min(most);
-    let application = shared.application.clone();
-    for pending in shared.pending.drain(..number) {
-        journal.record(Entry {
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let now = self.journal.clock().now_ns();
+        while self.end_until_ready(now) {}
+    }
+}
+
+impl UnderWay {
+    fn owed(&self) -> MutexGuard<'_, VecDeque<Owed>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self, heard: Heard, now: u64) {
+        let statement = |ran, ends_with_ready| {
+            Owed::Statement(Box::new(Statement {
+                ran,
+                ends_with_ready,
+                arrived_ns: now,
+                first_byte_ns: None,
+                ended: None,
+                _in_flight: self.journal.enter(),
+            }))
+        };
+        match heard {
+            Heard::Query(ran) => self.owed().extend([statement(ran, true), Owed::Ready]),
+            Heard::Execute(ran) => self.owed().push_back(statement(ran, false)),
+            Heard::Sync => self.owed().push_back(Owed::Ready),
+            Heard::Other => {}
+        }
+    }
+
+    fn answered(&self, kind: u8, now: u64) {
+        match kind {
+            // The description of the rows, or a row. One that only answers a question for the description finds no statement.
+            b'T' | b'D' => {
+                if let Some(Owed::Statement(statement)) = self.owed().front_mut() {
+                    statement.first_byte_ns.get_or_insert(now);
+                }
+            }
+            // Complete, empty, suspended.
+            b'C' | b'I' | b's' => self.end_one(200, now),
+            b'E' => self.end_one(500, now),
+            b'Z' => {
+                self.end_until_ready(now);
+            }
+            _ => {}
+        }
+    }
+
+    fn end_one(&self, status: u16, now: u64) {
+        let mut owed = self.owed();
+        let Some(Owed::Statement(statement)) = owed.front_mut() else {
+            return;
+        };
+        statement.ended = Some((status, now));
+        if !statement.ends_with_ready
+            && let Some(Owed::Statement(statement)) = owed.pop_front()
+        {
+            self.record(*statement, now);
+        }
+    }
+
+    /// What has not ended before the server is ready again was skipped after an error. Says whether any was owed.
+    fn end_until_ready(&self, now: u64) -> bool {
+        let mut owed = self.owed();
+        while let Some(first) = owed.pop_front() {
+            match first {
+                Owed::Statement(statement) => self.record(*statement, now),
+                Owed::Ready => return true,
+            }
+        }
+        false
+    }
+
+    fn record(&self, statement: Statement, now: u64) {
+        let (status, ended_ns) = statement.ended.unwrap_or((500, now));
+        self.journal.record(Entry {
             sequence: 0,
             upstream: Kind::Database,
-            what: pending.what,
+            what: statement.ran.text,
             question: None,
-            nonce: pending.nonce,
-            application: application.clone(),
+            nonce: statement.ran.nonce,
+            application: self.application.clone(),
             status,
             fault: None,
-            arrived_ns: pending.arrived_ns,
-            first_byte_ns: first_byte_ns.unwrap_or(now),
-            ended_ns: now,
+            arrived_ns: statement.arrived_ns,
+            first_byte_ns: statement.first_byte_ns.unwrap_or(ended_ns),
+            ended_ns,
             scheduled_ns: 0,
             usage: None,
             cost_usd: 0.0,
@@ -216,109 +209,57 @@ fn finish(
     }
 }
 
-/// Whether a statement touches a relation of the user's: not what only opens or closes a transaction, sets, explains,
-/// or reads the system's own catalogues.
-pub fn names_relation(statement: &str) -> bool {
-    let folded = statement.trim_start().to_ascii_lowercase();
-    let words: Vec<&str> = folded
-        .split(|c: char| !(c.is_alphanumeric() || "_.\"".contains(c)))
-        .filter(|word| !word.is_empty())
-        .collect();
-    if words.first().is_none_or(|first| {
-        [
-            "begin", "rollback", "commit", "set", "explain", "listen", "start",
-        ]
-        .contains(first)
-    }) {
-        return false;
-    }
-    let relation = |word: &&str| {
-        !(word.starts_with("pg_")
-            || word.starts_with("information_schema")
-            || ["select", "values", "lateral"].contains(word))
+async fn connection(
+    mut client: TcpStream,
+    server: SocketAddr,
+    journal: Journal,
+) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    let start = protocol::start(&mut client).await?;
+    let mut server = TcpStream::connect(server).await?;
+    server.set_nodelay(true)?;
+    server.write_all(&start).await?;
+    let clock = journal.clock();
+    let under_way = UnderWay {
+        application: protocol::application(&start),
+        journal,
+        // The server says that it is ready when it has let the client in.
+        owed: Mutex::new(VecDeque::from([Owed::Ready])),
     };
-    words.windows(2).any(|pair| {
-        ["from", "join", "table", "into", "update"].contains(&pair[0]) && relation(&pair[1])
-    })
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let asking = async {
+        let mut frames = Frames::default();
+        let mut statements = Statements::default();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = from_client.read(&mut buffer).await?;
+            if read == 0 {
+                return to_server.shutdown().await;
+            }
+            // Journalled as under way before it is passed on, so that no statement runs unseen.
+            let now = clock.now_ns();
+            frames.push(&buffer[..read], |kind, body| {
+                under_way.asked(statements.heard(kind, body), now);
+            });
+            to_server.write_all(&buffer[..read]).await?;
+        }
+    };
+    let answering = async {
+        let mut frames = Frames::default();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = from_server.read(&mut buffer).await?;
+            if read == 0 {
+                return to_client.shutdown().await;
+            }
+            let now = clock.now_ns();
+            to_client.write_all(&buffer[..read]).await?;
+            frames.push(&buffer[..read], |kind, _| under_way.answered(kind, now));
+        }
+    };
+    tokio::select! { asked = asking => asked, answered = answering => answered }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Clock;
-
-    #[test]
-    fn a_statement_on_a_relation_is_told_from_the_driver_s_own() {
-        assert!(names_relation("SELECT sum(revenue) FROM financial_records"));
-        assert!(names_relation("DELETE FROM companies") && names_relation("DROP TABLE companies"));
-        assert!(
-            !names_relation("BEGIN READ ONLY")
-                && !names_relation("SELECT oid FROM pg_catalog.pg_type")
-                && !names_relation("SELECT 1")
-        );
-    }
-
-    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![kind];
-        bytes.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
-        bytes.extend(body);
-        bytes
-    }
-
-    #[tokio::test]
-    async fn a_statement_is_journalled_from_its_arrival_to_its_completion() {
-        let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = backend.local_addr().unwrap();
-        let serving = tokio::spawn(async move {
-            let (mut stream, _) = backend.accept().await.unwrap();
-            let mut buffer = vec![0; 1024];
-            let mut seen: Vec<u8> = Vec::new();
-            while !seen.windows(4).any(|window| window == b"TEST") {
-                let read = stream.read(&mut buffer).await.unwrap();
-                seen.extend(&buffer[..read]);
-            }
-            stream
-                .write_all(&[message(b'C', b"SELECT 1\0"), message(b'Z', b"I")].concat())
-                .await
-                .unwrap();
-            drop(stream.read(&mut buffer).await);
-        });
-        let journal = Journal::new(Clock::start());
-        let relay = start(
-            "127.0.0.1:0".parse().unwrap(),
-            Upstream::Tcp(server),
-            journal.clone(),
-        )
-        .await
-        .unwrap();
-        let mut client = TcpStream::connect(relay.address).await.unwrap();
-        let startup = [&[0, 3, 0, 0][..], b"user\0me\0application_name\0fact\0\0"].concat();
-        let mut bytes = u32::try_from(startup.len() + 4)
-            .unwrap()
-            .to_be_bytes()
-            .to_vec();
-        bytes.extend(startup);
-        bytes.extend(message(
-            b'Q',
-            b"SELECT 'nonce-0123456789abcdef' FROM TEST\0",
-        ));
-        client.write_all(&bytes).await.unwrap();
-        let mut answer = vec![0; 1024];
-        assert!(client.read(&mut answer).await.unwrap() > 0);
-        while journal.in_flight() > 0 || journal.is_empty() {
-            tokio::task::yield_now().await;
-        }
-        let entry = journal.since(0).remove(0);
-        assert_eq!(
-            (entry.what.as_str(), entry.status),
-            ("SELECT 'nonce-0123456789abcdef' FROM TEST", 200)
-        );
-        assert_eq!(
-            (entry.nonce.as_deref(), entry.application.as_deref()),
-            (Some("nonce-0123456789abcdef"), Some("fact"))
-        );
-        drop(client);
-        relay.shutdown().await;
-        serving.await.unwrap();
-    }
-}
+mod tests;

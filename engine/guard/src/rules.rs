@@ -6,6 +6,7 @@
 pub enum Rule {
     BadText,
     TooLong,
+    TooDeep,
     DoesNotParse,
     Empty,
     MultipleStatements,
@@ -40,6 +41,11 @@ impl Rule {
                 "sql.too-long",
                 674,
                 "a statement has at most 16 KiB and 64 comments",
+            ),
+            Self::TooDeep => (
+                "sql.too-deep",
+                674,
+                "a statement is nested at most about fifteen queries or a hundred brackets deep",
             ),
             Self::DoesNotParse => ("sql.does-not-parse", 20, "this is no statement"),
             Self::Empty => ("sql.empty", 20, "there is no statement"),

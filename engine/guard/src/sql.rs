@@ -79,6 +79,7 @@ impl ReadOnlySql {
 
 const LONGEST: usize = 16 * 1024;
 const MOST_COMMENTS: usize = 64;
+const DEEPEST_BRACKETS: i32 = 100;
 
 /// The limits on the text itself, for any dialect.
 pub fn check_text(statement: &str) -> Result<(), Refusal> {
@@ -94,11 +95,64 @@ pub fn check_text(statement: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The limits on a text for `SQLite`, whose own authorizer decides the rest: its parser has no bound on brackets.
+pub fn check_sqlite_text(statement: &str) -> Result<(), Refusal> {
+    check_text(statement)?;
+    let mut depth = 0_i32;
+    let too_deep = statement.bytes().any(|byte| {
+        depth += match byte {
+            b'(' => 1,
+            b')' => -1,
+            _ => 0,
+        };
+        depth > DEEPEST_BRACKETS
+    });
+    if wide_format(statement) {
+        return Err(Refusal::new(Rule::TooCostly, ""));
+    }
+    if too_deep {
+        Err(Refusal::new(Rule::TooDeep, ""))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a call of `printf` or `format` could ask for a width of a thousand and more: it is filled before any clock looks.
+fn wide_format(statement: &str) -> bool {
+    let folded = statement.to_ascii_lowercase();
+    if !folded.contains("printf") && !folded.contains("format") {
+        return false;
+    }
+    folded.split('%').skip(1).any(|rest| {
+        let width: String = rest
+            .chars()
+            .take_while(|c| c.is_ascii_digit() || "-+ ,#!.*".contains(*c))
+            .collect();
+        width.contains('*')
+            || width
+                .split(|c: char| !c.is_ascii_digit())
+                .any(|digits| digits.len() > 3)
+    })
+}
+
 /// Decides on a statement for Postgres.
 pub fn check(statement: &str, schema: &Schema) -> Result<ReadOnlySql, Refusal> {
     check_text(statement)?;
-    let parsed = pg_query::parse(statement, pg_query::ParserOptions::default())
-        .map_err(|_| Refusal::new(Rule::DoesNotParse, ""))?;
+    let parsed = pg_query::parse(statement, pg_query::ParserOptions::default()).map_err(
+        |error| match error {
+            // The tree was parsed, and is deeper than it may be decoded.
+            pg_query::Error::Decode(_) => Refusal::new(Rule::TooDeep, ""),
+            // The parser's own bound on its stack, in its words.
+            pg_query::Error::Parse(reason)
+                if reason.contains("stack depth")
+                    || reason.contains("nested too deeply")
+                    || reason.contains("memory exhausted") =>
+            {
+                Refusal::new(Rule::TooDeep, "")
+            }
+            _ => Refusal::new(Rule::DoesNotParse, ""),
+        },
+    )?;
     let statements = &parsed.protobuf.stmts;
     match statements.len() {
         0 => return Err(Refusal::new(Rule::Empty, "")),
@@ -246,7 +300,10 @@ mod tests {
             "SELECT * FROM (".repeat(300),
             ") x".repeat(300)
         );
-        assert!(check(&nested, &schema()).is_err());
+        assert_eq!(
+            check(&nested, &schema()).map_err(|refusal| refusal.rule),
+            Err(Rule::TooDeep)
+        );
         assert!(check(&"(".repeat(10_000), &schema()).is_err());
     }
 

@@ -260,7 +260,7 @@ impl Database {
                 )
             }
             Engine::Sqlite(engine) => {
-                fact_guard::sql::check_text(statement).map_err(refused)?;
+                fact_guard::sql::check_sqlite_text(statement).map_err(refused)?;
                 let granted = self
                     .visible(caller.tables.as_deref())
                     .map(|table| table.name.clone())

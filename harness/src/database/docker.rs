@@ -7,9 +7,9 @@ use testcontainers::core::{IntoContainerPort as _, WaitFor};
 use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{GenericImage, ImageExt as _};
 
-const PASSWORD: &str = "fact";
-
 pub(super) async fn start(image: &str) -> Result<Postgres, String> {
+    // The port is open to the network for as long as the run lasts.
+    let password = format!("{:032x}", rand::random::<u128>());
     let engine = tokio::process::Command::new("docker")
         .args(["version", "--format", "{{.Server.Version}}"])
         .output();
@@ -27,7 +27,7 @@ pub(super) async fn start(image: &str) -> Result<Postgres, String> {
     let request = GenericImage::new(name, tag)
         .with_exposed_port(5432.tcp())
         .with_wait_for(WaitFor::seconds(0))
-        .with_env_var("POSTGRES_PASSWORD", PASSWORD)
+        .with_env_var("POSTGRES_PASSWORD", &password)
         .with_cmd([
             "postgres",
             "-c",
@@ -57,7 +57,7 @@ pub(super) async fn start(image: &str) -> Result<Postgres, String> {
         .await
         .map_err(|error| error.to_string())?;
     let mut server = Postgres::at(&format!(
-        "postgres://postgres:{PASSWORD}@127.0.0.1:{port}/postgres"
+        "postgres://postgres:{password}@127.0.0.1:{port}/postgres"
     ))?;
     server.keep(Keeper::Container(Box::new(container)));
     Ok(server)

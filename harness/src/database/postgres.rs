@@ -21,13 +21,33 @@ pub(super) enum Keeper {
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+impl Process {
+    /// The server's last words, where it has ended by itself.
+    fn ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok().flatten()?;
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        Some(format!(
+            "the server ended at its start ({status}): {}",
+            last_line(&log)
+        ))
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("it said nothing")
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // SIGQUIT ends all of the server's processes at once.
-        if let Ok(pid) = i32::try_from(self.child.id()) {
+        // SIGQUIT ends all of the server's processes at once. One that has ended by itself gave its number back.
+        let runs = matches!(self.child.try_wait(), Ok(None));
+        if let (true, Ok(pid)) = (runs, i32::try_from(self.child.id())) {
             let _ = nix::sys::signal::kill(
                 nix::unistd::Pid::from_raw(pid),
                 nix::sys::signal::Signal::SIGQUIT,
@@ -113,9 +133,14 @@ impl Postgres {
         Ok(format!("PostgreSQL {version}"))
     }
 
-    async fn wait(&self) -> Result<PgConnection, String> {
+    async fn wait(&mut self) -> Result<PgConnection, String> {
         let deadline = Instant::now() + START;
         loop {
+            if let Keeper::Process(process) = &mut self.keeper
+                && let Some(reason) = process.ended()
+            {
+                return Err(reason);
+            }
             match PgConnection::connect_with(&self.owner).await {
                 Ok(connection) => return Ok(connection),
                 Err(error)
@@ -300,6 +325,7 @@ pub(super) fn start_binaries() -> Result<Postgres, String> {
         command
     };
     let made = command("initdb")
+        .stderr(Stdio::piped())
         .arg("-D")
         .arg(&data)
         .args([
@@ -312,12 +338,24 @@ pub(super) fn start_binaries() -> Result<Postgres, String> {
             "--locale=C",
             "--no-sync",
         ])
-        .status();
-    if !made.is_ok_and(|status| status.success()) {
-        return Err(format!("`{}` failed", binaries.join("initdb").display()));
+        .output()
+        .map_err(|error| error.to_string());
+    let failed = match made {
+        Ok(made) if made.status.success() => None,
+        Ok(made) => Some(last_line(&String::from_utf8_lossy(&made.stderr)).to_owned()),
+        Err(error) => Some(error),
+    };
+    if let Some(reason) = failed {
+        return Err(format!(
+            "`{}` failed: {reason}",
+            binaries.join("initdb").display()
+        ));
     }
     let port = free_port()?;
+    let log =
+        std::fs::File::create(folder.path().join("log")).map_err(|error| error.to_string())?;
     let child = command("postgres")
+        .stderr(log)
         .arg("-D")
         .arg(&data)
         .args([
@@ -338,10 +376,7 @@ pub(super) fn start_binaries() -> Result<Postgres, String> {
         .spawn()
         .map_err(|error| error.to_string())?;
     let mut server = Postgres::at(&format!("postgres://postgres@127.0.0.1:{port}/postgres"))?;
-    server.keep(Keeper::Process(Process {
-        child,
-        _folder: folder,
-    }));
+    server.keep(Keeper::Process(Process { child, folder }));
     Ok(server)
 }
 
@@ -379,7 +414,7 @@ fn find() -> Option<PathBuf> {
             .flatten()
             .map(|entry| entry.path().join("bin"))
             .collect();
-        found.sort();
+        found.sort_by_key(|folder| (version(folder), folder.clone()));
         folders.extend(found.into_iter().rev());
     }
     folders.push("/usr/local/pgsql/bin".into());
@@ -395,6 +430,14 @@ fn find() -> Option<PathBuf> {
             .and_then(|path| path.parent().map(Path::to_owned))
             .unwrap_or_else(|| folder.clone())
     })
+}
+
+/// The first number in a path: 9 of `9.6`, 17 of `postgresql@17`.
+fn version(path: &Path) -> u32 {
+    let text = path.to_string_lossy();
+    text.split(|c: char| !c.is_ascii_digit())
+        .find_map(|digits| digits.parse().ok())
+        .unwrap_or_default()
 }
 
 fn is_file(path: &Path) -> bool {

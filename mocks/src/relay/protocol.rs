@@ -2,88 +2,96 @@
 
 use crate::journal::nonce_in;
 use std::collections::HashMap;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// No message that matters is longer; of longer ones the beginning is looked at.
+/// Of longer messages only the beginning is looked at.
 const LOOKED_AT: usize = 1 << 20;
+/// Postgres itself takes no longer start.
+const LONGEST_START: usize = 10_000;
+/// Requests for encryption, by TLS and by GSSAPI: the last four bytes before the start proper.
+const ENCRYPTION: [[u8; 4]; 2] = [[4, 210, 22, 47], [4, 210, 22, 48]];
 
-/// Cuts a stream into messages: `(kind, body)`, kind 0 for the client's start.
-#[derive(Debug)]
-pub(super) struct Frames {
-    buffer: Vec<u8>,
-    starting: bool,
-    skip: usize,
-}
-
-impl Frames {
-    pub(super) fn of_client() -> Self {
-        Self {
-            buffer: Vec::new(),
-            starting: true,
-            skip: 0,
+/// Reads a client's start (or its request to cancel) with its length; says no to encryption, which would hide the statements.
+pub(super) async fn start(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> std::io::Result<Vec<u8>> {
+    loop {
+        let mut message = vec![0; 4];
+        client.read_exact(&mut message).await?;
+        let length = u32::from_be_bytes([message[0], message[1], message[2], message[3]]);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if !(8..=LONGEST_START).contains(&length) {
+            return Err(std::io::ErrorKind::InvalidData.into());
         }
-    }
-
-    pub(super) fn of_server() -> Self {
-        Self {
-            buffer: Vec::new(),
-            starting: false,
-            skip: 0,
+        message.resize(length, 0);
+        client.read_exact(&mut message[4..]).await?;
+        if !ENCRYPTION.iter().any(|number| message[4..] == *number) {
+            return Ok(message);
         }
-    }
-
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
-        let skipped = self.skip.min(bytes.len());
-        self.skip -= skipped;
-        self.buffer.extend_from_slice(&bytes[skipped..]);
-        let mut messages = Vec::new();
-        let mut at = 0;
-        loop {
-            let head = if self.starting { 4 } else { 5 };
-            let Some(header) = self.buffer.get(at..at + head) else {
-                break;
-            };
-            let kind = if self.starting { 0 } else { header[0] };
-            let length = &header[head - 4..];
-            let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
-            let whole = head - 4 + length.max(4);
-            let present = self.buffer.len() - at;
-            if present < whole && whole < LOOKED_AT {
-                break;
-            }
-            let end = at + whole.min(present);
-            messages.push((kind, self.buffer[at + head..end].to_vec()));
-            self.skip = whole.saturating_sub(present);
-            if self.starting {
-                // A request for encryption has its own number and is answered with one byte; the start follows.
-                let number = self.buffer.get(at + 4..at + 8).unwrap_or_default();
-                self.starting = matches!(number, [4, 210, 22, 47 | 48]);
-            }
-            at = end;
-            if self.skip > 0 {
-                break;
-            }
-        }
-        self.buffer.drain(..at);
-        messages
+        client.write_all(b"N").await?;
     }
 }
 
-/// The `application_name` of a start message.
+/// The `application_name` of a start.
 pub(super) fn application(start: &[u8]) -> Option<String> {
     let mut texts = start
-        .get(4..)?
+        .get(8..)?
         .split(|byte| *byte == 0)
-        .map(|text| String::from_utf8_lossy(text).into_owned());
+        .map(String::from_utf8_lossy);
     while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
         if name == "application_name" {
-            return Some(value);
+            return Some(value.into_owned());
         }
     }
     None
 }
 
+/// Cuts a stream into messages after the start.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    buffer: Vec<u8>,
+    skip: usize,
+}
+
+impl Frames {
+    /// Takes what was read; hands on every message that it completes, as kind and body.
+    pub(super) fn push(&mut self, bytes: &[u8], mut message: impl FnMut(u8, &[u8])) {
+        const HEAD: usize = 5;
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        self.buffer.extend_from_slice(&bytes[skipped..]);
+        let mut at = 0;
+        while let Some(&[kind, a, b, c, d]) = self.buffer.get(at..at + HEAD) {
+            let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+            let whole = length.max(4).saturating_add(1);
+            let present = self.buffer.len() - at;
+            if present < whole.min(LOOKED_AT) {
+                break;
+            }
+            let end = at + whole.min(present);
+            message(kind, &self.buffer[at + HEAD..end]);
+            self.skip = whole.saturating_sub(present);
+            at = end;
+        }
+        self.buffer.drain(..at);
+    }
+}
+
+/// What a client's message means for the journal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A statement in the simple protocol: runs, and the server is ready again after it.
+    Query(Ran),
+    /// A portal that is run.
+    Execute(Ran),
+    /// The server will say that it is ready again.
+    Sync,
+    /// Nothing.
+    Other,
+}
+
 /// A statement that is run.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ran {
     pub(super) text: String,
     pub(super) nonce: Option<String>,
@@ -97,35 +105,59 @@ pub(super) struct Statements {
 }
 
 impl Statements {
-    /// Takes a message; says when it runs a statement.
-    pub(super) fn heard(&mut self, kind: u8, body: &[u8]) -> Option<Ran> {
+    /// Takes a message of the client's.
+    pub(super) fn heard(&mut self, kind: u8, body: &[u8]) -> Heard {
         let mut texts = body.splitn(3, |byte| *byte == 0);
-        let first = texts.next()?.to_vec();
+        let first = texts.next().unwrap_or_default();
+        let second = texts.next().unwrap_or_default();
         match kind {
-            b'Q' => Some(Ran {
-                text: String::from_utf8_lossy(&first).into_owned(),
-                nonce: None,
-            }),
+            b'Q' => {
+                let text = String::from_utf8_lossy(first).into_owned();
+                let nonce = nonce_in(&text).map(ToOwned::to_owned);
+                Heard::Query(Ran { text, nonce })
+            }
             b'P' => {
-                let text = String::from_utf8_lossy(texts.next()?).into_owned();
-                self.prepared.insert(first, text);
-                None
+                let text = String::from_utf8_lossy(second).into_owned();
+                self.prepared.insert(first.to_vec(), text);
+                Heard::Other
             }
             b'B' => {
-                let text = self
-                    .prepared
-                    .get(texts.next()?)
-                    .cloned()
-                    .unwrap_or_default();
-                let nonce = nonce_in(&String::from_utf8_lossy(body)).map(ToOwned::to_owned);
-                self.bound.insert(first, (text, nonce));
-                None
+                let text = self.prepared.get(second).cloned().unwrap_or_default();
+                let parameters = String::from_utf8_lossy(body);
+                let nonce = nonce_in(&text).or_else(|| nonce_in(&parameters));
+                let nonce = nonce.map(ToOwned::to_owned);
+                self.bound.insert(first.to_vec(), (text, nonce));
+                Heard::Other
             }
             b'E' => {
-                let (text, nonce) = self.bound.get(&first)?.clone();
-                Some(Ran { text, nonce })
+                let (text, nonce) = self.bound.get(first).cloned().unwrap_or_default();
+                Heard::Execute(Ran { text, nonce })
             }
-            _ => None,
+            b'S' | b'F' => Heard::Sync,
+            _ => Heard::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_the_same_however_the_stream_is_cut() {
+        let mut stream = vec![b'Q', 0, 0, 0, 6, b'x', 0, b'S', 0, 0, 0, 4];
+        let long = LOOKED_AT + 7;
+        stream.push(b'd');
+        stream.extend(u32::try_from(long + 4).unwrap().to_be_bytes());
+        stream.extend(vec![7; long]);
+        stream.extend([b'Z', 0, 0, 0, 5, b'I']);
+        for size in [1, 3, 4096, stream.len()] {
+            let mut seen = Vec::new();
+            let mut frames = Frames::default();
+            for part in stream.chunks(size) {
+                frames.push(part, |kind, _| seen.push(kind));
+            }
+            assert_eq!(seen, b"QSdZ", "in parts of {size} bytes");
         }
     }
 }

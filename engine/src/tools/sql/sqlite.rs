@@ -3,7 +3,7 @@
 use super::{Change, Column, ConnectError, MOST_BYTES, Rows, Table, distinct};
 use crate::tools::outcome::ToolError;
 use fact_guard::Rule;
-use rusqlite::hooks::{AuthAction, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
@@ -18,6 +18,8 @@ use tokio::sync::broadcast;
 pub(super) struct Sqlite {
     path: PathBuf,
     timeout: Duration,
+    /// Every table and view that there is, granted or not.
+    world: BTreeSet<String>,
 }
 
 /// How often it is asked whether something changed.
@@ -79,6 +81,7 @@ const FUNCTIONS: &[&str] = &[
     "percent_rank",
     "pi",
     "pow",
+    "printf",
     "power",
     "quote",
     "rank",
@@ -124,7 +127,15 @@ pub(super) fn open(
     let connection = read_only(&path).map_err(unreachable)?;
     let tables = schema(&connection).map_err(unreachable)?;
     tokio::spawn(watch(connection, changes));
-    Ok((Sqlite { path, timeout }, tables))
+    let world = tables.iter().map(|table| table.name.clone()).collect();
+    Ok((
+        Sqlite {
+            path,
+            timeout,
+            world,
+        },
+        tables,
+    ))
 }
 
 fn schema(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
@@ -191,8 +202,17 @@ impl Sqlite {
             statement.to_owned(),
             Instant::now() + self.timeout,
         );
+        let world = self.world.clone();
         let running = tokio::task::spawn_blocking(move || {
-            query(&path, &statement, &parameters, granted, most, deadline)
+            query(
+                &path,
+                &statement,
+                &parameters,
+                world,
+                granted,
+                most,
+                deadline,
+            )
         });
         running
             .await
@@ -204,6 +224,7 @@ fn query(
     path: &Path,
     statement: &str,
     parameters: &[Value],
+    world: BTreeSet<String>,
     granted: BTreeSet<String>,
     most: u64,
     deadline: Instant,
@@ -223,12 +244,8 @@ fn query(
     let denied: Arc<Mutex<Option<Rule>>> = Arc::default();
     let (reading, denying) = (read.clone(), denied.clone());
     connection
-        .authorizer(Some(
-            move |context: rusqlite::hooks::AuthContext<'_>| match rule(
-                context.action,
-                &granted,
-                &reading,
-            ) {
+        .authorizer(Some(move |context: AuthContext<'_>| {
+            match rule(&context, &world, &granted, &reading) {
                 None => Authorization::Allow,
                 Some(rule) => {
                     denying
@@ -237,8 +254,8 @@ fn query(
                         .get_or_insert(rule);
                     Authorization::Deny
                 }
-            },
-        ))
+            }
+        }))
         .map_err(failed)?;
     connection
         .progress_handler(10_000, Some(move || Instant::now() > deadline))
@@ -345,29 +362,46 @@ fn refused(rule: Rule) -> ToolError {
 
 /// Denied by default.
 fn rule(
-    action: AuthAction<'_>,
+    context: &AuthContext<'_>,
+    world: &BTreeSet<String>,
     granted: &BTreeSet<String>,
     read: &Mutex<BTreeSet<String>>,
 ) -> Option<Rule> {
-    match action {
+    match context.action {
         AuthAction::Select | AuthAction::Recursive => None,
         AuthAction::Read { table_name, .. }
             if table_name.to_ascii_lowercase().starts_with("sqlite_") =>
         {
             Some(Rule::Catalog)
         }
-        AuthAction::Read { table_name, .. } => {
+        AuthAction::Read {
+            table_name,
+            column_name,
+        } => {
             // SQLite tells some names as they were written; letters of either case mean the same.
-            let Some(name) = granted
-                .iter()
-                .find(|name| name.eq_ignore_ascii_case(table_name))
-            else {
-                return Some(Rule::RelationNotAllowed);
+            let find = |names: &BTreeSet<String>, wanted: &str| {
+                names
+                    .iter()
+                    .find(|name| name.eq_ignore_ascii_case(wanted))
+                    .cloned()
             };
-            read.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(name.clone());
-            None
+            if let Some(name) = find(granted, table_name) {
+                read.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(name);
+                return None;
+            }
+            // What a granted view reads; and the name of a WITH query, of which no column is read.
+            let by_view = context
+                .accessor
+                .is_some_and(|view| find(granted, view).is_some());
+            let no_table = column_name.is_empty() && find(world, table_name).is_none();
+            let of_json = matches!(table_name, "json_each" | "json_tree");
+            if by_view || no_table || of_json {
+                None
+            } else {
+                Some(Rule::RelationNotAllowed)
+            }
         }
         AuthAction::Function { function_name }
             if FUNCTIONS.contains(&function_name.to_lowercase().as_str()) =>
