@@ -1,7 +1,8 @@
-//! May this statement or path be used? Decides; runs and opens nothing.
+//! May this statement, path or URL be used? Decides; runs, opens and connects to nothing.
 
 pub mod path;
 mod rules;
 pub mod sql;
+pub mod url;
 
 pub use rules::{Refusal, Rule};

@@ -31,6 +31,17 @@ pub enum Rule {
     PathEngineFile,
     PathNotAFile,
     PathHardLink,
+    WebMalformed,
+    WebScheme,
+    WebUserinfo,
+    WebPort,
+    WebLocalName,
+    WebMetadata,
+    WebPrivateAddress,
+    WebRedirectRefused,
+    WebHeader,
+    WebMethod,
+    WebTooLarge,
 }
 
 impl Rule {
@@ -113,6 +124,25 @@ impl Rule {
                 62,
                 "files with several names are not read",
             ),
+            Self::WebMalformed => (
+                "web.malformed",
+                20,
+                "this is no URL that every reader would read the same way",
+            ),
+            Self::WebScheme => ("web.scheme", 918, "only http and https are asked"),
+            Self::WebUserinfo => ("web.userinfo", 918, "a URL with a user part is not asked"),
+            Self::WebPort => ("web.port", 918, "this port is not asked"),
+            Self::WebLocalName => ("web.local-name", 918, "this name is only known nearby"),
+            Self::WebMetadata => ("web.metadata", 918, "metadata services are not asked"),
+            Self::WebPrivateAddress => ("web.private-address", 918, "this address is not public"),
+            Self::WebRedirectRefused => (
+                "web.redirect-refused",
+                601,
+                "it leads to where it may not be followed",
+            ),
+            Self::WebHeader => ("web.header", 113, "this header is not sent"),
+            Self::WebMethod => ("web.method", 113, "only GET and HEAD are sent"),
+            Self::WebTooLarge => ("web.too-large", 770, "the head of the answer is too large"),
         }
     }
 
@@ -147,6 +177,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// By the rule's own sentence.
+    pub fn of(rule: Rule) -> Self {
+        Self::new(rule, "")
+    }
+
     /// The rule's own sentence, and what it is about.
     pub(crate) fn new(rule: Rule, about: &str) -> Self {
         let why = if about.is_empty() {

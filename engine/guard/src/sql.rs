@@ -2,7 +2,10 @@
 
 mod allowed;
 mod cost;
+mod schema;
 mod tree;
+
+pub use schema::SchemaError;
 
 use crate::{Refusal, Rule};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! The guard against the attack and benign sets that lie beside a developer's checkout. Where they are not, there is
 //! nothing to read; the guard's own tests stand beside its code.
 
-use fact_guard::sql::{Relation, Schema};
+use fact_guard::sql::Schema;
 use fact_guard::{path, sql};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -39,56 +39,10 @@ fn text(case: &Value, field: &str) -> Option<String> {
 }
 
 fn world() -> Schema {
-    let relation = |name: &str, columns: &str| Relation {
-        schema: "public".into(),
-        name: name.into(),
-        columns: columns
-            .split(',')
-            .map(|column| column.trim().to_owned())
-            .collect(),
-    };
-    Schema::new(vec![
-        relation(
-            "companies",
-            "id, name, symbol, sector, country, founded_year, employees, market_cap, created_at, updated_at, update_count, deleted_at, attributes, tags",
-        ),
-        relation(
-            "financial_records",
-            "id, company_id, year, quarter, revenue, profit, expenses, currency, recorded_at, note",
-        ),
-        relation(
-            "segments",
-            "company_id, year, quarter, segment, region, revenue",
-        ),
-        relation(
-            "quarterly_targets",
-            "company_id, year, quarter, target_revenue, target_profit",
-        ),
-        relation("fx_rates", "day, currency, rate"),
-        relation(
-            "stock_prices",
-            "company_id, day, open, high, low, close, volume",
-        ),
-        relation("departments", "id, parent_id, company_id, name, headcount"),
-        relation(
-            "news",
-            "id, company_id, published_at, lang, title, body, payload",
-        ),
-        relation(
-            "Order Lines",
-            "id, select, from, group, Unit Price, drop, it\"s",
-        ),
-        relation(
-            "annual_results",
-            "company_id, name, year, revenue, profit, expenses",
-        ),
-        relation(
-            "latest_quarter",
-            "company_id, year, quarter, revenue, profit",
-        ),
-        relation("sector_totals", "sector, year, revenue"),
-        relation("invoices", "id, tenant, customer, amount, issued_on, memo"),
-    ])
+    let file =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpora/sql/schema.sql");
+    Schema::from_ddl(&std::fs::read_to_string(file).expect("the schema beside the statements"))
+        .expect("a schema")
 }
 
 fn postgres(case: &Value) -> bool {
@@ -196,4 +150,74 @@ fn every_legitimate_path_is_taken_and_every_hostile_text_refused() {
         }
     }
     assert_none("wrong", &wrong);
+}
+
+#[test]
+fn every_legitimate_url_is_taken_and_every_hostile_one_refused() {
+    let (Some(benign), Some(hostile)) = (corpus("urls/benign.jsonl"), corpus("urls/hostile.jsonl"))
+    else {
+        return;
+    };
+    let mut wrong = Vec::new();
+    for case in &benign {
+        if let Err(refusal) = whole_decision(case) {
+            wrong.push(format!(
+                "{} refused by {refusal}: {:.200}",
+                case["id"], case["url"]
+            ));
+        }
+    }
+    // A name that answers differently each time is seen only by who connects.
+    for case in hostile.iter().filter(|case| case["level"] != "connect") {
+        match whole_decision(case) {
+            Ok(()) => wrong.push(format!(
+                "{} {} accepted: {:.200} {}",
+                case["id"], case["rule"], case["url"], case["redirect_to"]
+            )),
+            Err(refusal) if case["rule"] != refusal.rule.id() => println!(
+                "{} {} as {}: {:.80}",
+                case["id"],
+                case["rule"],
+                refusal.rule.id(),
+                case["url"]
+            ),
+            Err(_) => {}
+        }
+    }
+    assert_none("wrong", &wrong);
+}
+
+/// The URL, its method and headers, its addresses, and every hop.
+fn whole_decision(case: &Value) -> Result<(), fact_guard::Refusal> {
+    let Some(url) = text(case, "url") else {
+        return Ok(());
+    };
+    fact_guard::url::check_method(case["method"].as_str().unwrap_or("GET"))?;
+    for (name, value) in case["headers"].as_object().into_iter().flatten() {
+        fact_guard::url::check_header(name, value.as_str().unwrap_or_default())?;
+    }
+    let mut allowed = fact_guard::url::check(&url, &[])?;
+    for address in case["resolves_to"].as_array().into_iter().flatten() {
+        fact_guard::url::check_address(
+            address
+                .as_str()
+                .unwrap_or_default()
+                .parse()
+                .expect("an address"),
+        )?;
+    }
+    let hops = match &case["redirect_to"] {
+        Value::Array(hops) => hops.clone(),
+        Value::Null => Vec::new(),
+        one => vec![one.clone()],
+    };
+    for (at, hop) in hops.iter().enumerate() {
+        allowed = fact_guard::url::check_redirect(
+            &allowed,
+            hop.as_str().unwrap_or_default(),
+            at + 1,
+            &[],
+        )?;
+    }
+    Ok(())
 }

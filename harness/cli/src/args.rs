@@ -1,6 +1,6 @@
 //! What was typed.
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -46,6 +46,8 @@ pub(crate) enum Command {
         #[arg(long, default_value = "fact-report/again")]
         out: PathBuf,
     },
+    /// The reference guard's verdict on a statement, a path or a URL
+    Guard(GuardArgs),
     /// Repeats a run's verdict and exit code
     Verdict {
         /// A `verdict.json`
@@ -99,6 +101,44 @@ pub(crate) struct RunArgs {
     /// A command that starts the target, given the contract's environment
     #[arg(last = true)]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GuardKind {
+    /// A statement for `SQL.QueryReadonly`
+    Sql,
+    /// A path for the file tools
+    Path,
+    /// A URL for the web tool
+    Url,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  fact guard sql \"SELECT name FROM companies\"
+  fact guard sql --schema my.sql < statements.jsonl
+  fact guard url http://169.254.169.254/")]
+pub(crate) struct GuardArgs {
+    /// What is guarded
+    pub(crate) kind: GuardKind,
+    /// One text; without it JSON lines from stdin, `{\"id\",\"statement\"|\"path\"|\"url\", …}`
+    pub(crate) text: Option<String>,
+    /// The tables that may be read, as the SQL that made them; the scenarios' finance data by default
+    #[arg(long, env = "FACT_GUARD_SCHEMA")]
+    pub(crate) schema: Option<PathBuf>,
+    /// A folder that may be read; several by several flags
+    #[arg(long, env = "FACT_GUARD_ROOT")]
+    pub(crate) root: Vec<String>,
+    /// The dialect of statements that name none
+    #[arg(long, env = "FACT_GUARD_DIALECT", default_value = "postgres")]
+    pub(crate) dialect: Dialect,
 }
 
 #[derive(Debug, clap::Args)]

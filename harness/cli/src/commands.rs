@@ -1,5 +1,6 @@
 //! From what was typed to what is done.
 
+mod guard;
 mod mocks;
 mod run;
 mod saved;
@@ -10,6 +11,7 @@ use crate::args::{Args, Command};
 
 /// Exit codes, as the judging rules have them.
 pub(crate) mod code {
+    pub(crate) const FAILED: u8 = 1;
     pub(crate) const USAGE: u8 = 2;
     pub(crate) const NOT_STARTED: u8 = 3;
     pub(crate) const DEFECT: u8 = 70;
@@ -49,6 +51,7 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::List { paths } => scenario::list(&paths),
         Command::Scenario(command) => scenario::scenario(&command),
         Command::Report { run, out } => saved::report(&run, &out),
+        Command::Guard(args) => guard::guard(&args),
         Command::Verdict { file } => saved::verdict(&file),
     }
 }
