@@ -116,7 +116,11 @@ impl Answering {
         self.metrics.queries.fetch_add(1, Relaxed);
         let standing = self.standing(&question.principal);
         let deadline = Instant::now() + self.timeout;
-        if !question.cache.use_cache || !self.cache.is_on() {
+        let cached = question.cache.use_cache && self.cache.is_on();
+        if !cached && question.cache.mode == CacheMode::OnlyIfCached {
+            return Err(AnswerError::NotCached);
+        }
+        if !cached {
             let since = self.cache.since();
             let answer = self.made(question, standing, deadline, None, since).await?;
             return Ok(Answered {
@@ -177,6 +181,7 @@ impl Answering {
                 }
                 Lookup::Absent(sender, since) => {
                     self.metrics.cache_misses.fetch_add(1, Relaxed);
+                    self.cache.missed(&question.principal.client.tenant);
                     let (answer, stored) = self
                         .fly(question, standing, deadline, key, since, sender)
                         .await?;
@@ -205,6 +210,7 @@ impl Answering {
             let landing = Landing {
                 cache: answering.cache.clone(),
                 key,
+                since,
             };
             let made = answering
                 .made(question, standing, deadline, Some(key), since)
@@ -226,7 +232,6 @@ impl Answering {
         since: Since,
     ) -> Result<(Arc<Stored>, bool), AnswerError> {
         let answer = Arc::new(self.converse(&question, &standing, deadline).await?);
-        self.metrics.bill(answer.tokens, answer.cost_usd);
         let stored = key.is_some_and(|key| {
             let label = Label {
                 tenant: question.principal.client.tenant.clone(),
@@ -252,6 +257,11 @@ impl Answering {
             self.talk(question, standing, deadline, &mut progress),
         );
         let said = talking.await.unwrap_or(Err(AnswerError::Deadline));
+        if said.is_err() {
+            // Calls that were given up have left events without a receipt.
+            let settled = self.tools.audit.settled();
+            settled.await.map_err(|_| AnswerError::Lost)?;
+        }
         for receipt in progress.receipts.drain(..) {
             receipt.written().await.map_err(|_| AnswerError::Lost)?;
         }
@@ -272,7 +282,8 @@ impl Answering {
                 .claude
                 .next_turn(&standing.prompt, &messages, deadline)
                 .await?;
-            progress.bill(self.claude.model(), turn.tokens());
+            let billed = progress.bill(self.claude.model(), turn.tokens());
+            self.metrics.bill(turn.tokens(), billed);
             match turn.stop_reason.as_deref() {
                 Some("tool_use") => {}
                 Some("max_tokens") => {
@@ -285,7 +296,12 @@ impl Answering {
                         "the model refuses to answer this question".into(),
                     ));
                 }
-                _ => return Ok(turn.text()),
+                Some("end_turn" | "stop_sequence") => return Ok(turn.text()),
+                _ => {
+                    return Err(AnswerError::Limit(
+                        "the model stopped before its answer was whole".into(),
+                    ));
+                }
             }
             let results = self
                 .call_all(question, &standing.names, &turn.content, progress)
@@ -410,11 +426,12 @@ impl Answering {
 struct Landing {
     cache: Arc<Cache<AnswerError>>,
     key: Key,
+    since: Since,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.cache.land(self.key);
+        self.cache.land(self.key, self.since);
     }
 }
 
@@ -433,7 +450,8 @@ struct Progress {
 }
 
 impl Progress {
-    fn bill(&mut self, model: &str, tokens: Tokens) {
+    /// Adds a turn; the dollars that it was billed.
+    fn bill(&mut self, model: &str, tokens: Tokens) -> f64 {
         let day = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
         let (billed, baseline) = prices::cost(model, &day, tokens);
         self.tokens.input += tokens.input;
@@ -442,6 +460,7 @@ impl Progress {
         self.tokens.cache_read += tokens.cache_read;
         self.cost_usd += billed;
         self.baseline_cost_usd += baseline;
+        billed
     }
 
     /// Keeps what came of a call; the text for Claude, or why there is none.

@@ -4,6 +4,8 @@
 use fact_wire::AuditEvent;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,9 +38,9 @@ pub enum AuditError {
     /// The file.
     #[error("the audit log in `FACT_STATE_DIR` cannot be used")]
     File(#[from] std::io::Error),
-    /// Its last line.
+    /// One of its lines.
     #[error(
-        "the audit log in `FACT_STATE_DIR` ends with a line that is no event; move it away to begin another"
+        "the audit log in `FACT_STATE_DIR` holds a line that is no event; move it away to begin another"
     )]
     Torn,
     /// The writer is gone.
@@ -47,7 +49,8 @@ pub enum AuditError {
 }
 
 struct Waiting {
-    happening: Happening,
+    /// None only waits for what is before it.
+    happening: Option<Happening>,
     written: oneshot::Sender<bool>,
 }
 
@@ -55,7 +58,7 @@ struct Waiting {
 #[derive(Debug, Clone)]
 pub struct Audit {
     waiting: mpsc::UnboundedSender<Waiting>,
-    recent: Arc<Mutex<Vec<AuditEvent>>>,
+    recent: Arc<Mutex<VecDeque<AuditEvent>>>,
     path: PathBuf,
 }
 
@@ -85,18 +88,22 @@ impl Audit {
     pub fn open(folder: &Path) -> Result<Self, AuditError> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join("audit.ndjson");
-        let (sequence, hash) = last_of(&path)?;
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)?;
+        let Log {
+            mut file,
+            mut length,
+            events,
+        } = Log::open(&path)?;
+        let mut chain = events.back().map_or(Chain::new(), |last| Chain {
+            sequence: last.sequence,
+            hash: last.hash.clone(),
+        });
         let (waiting, mut queue) = mpsc::unbounded_channel::<Waiting>();
-        let recent: Arc<Mutex<Vec<AuditEvent>>> = Arc::default();
+        let recent = Arc::new(Mutex::new(events));
         let shown = recent.clone();
         std::thread::Builder::new()
             .name("audit".into())
             .spawn(move || {
-                let mut chain = Chain { sequence, hash };
+                let mut whole = true;
                 while let Some(first) = queue.blocking_recv() {
                     let mut batch = vec![first];
                     while let Ok(next) = queue.try_recv() {
@@ -104,21 +111,36 @@ impl Audit {
                     }
                     let mut lines = Vec::new();
                     let mut events = Vec::with_capacity(batch.len());
-                    for waiting in &batch {
-                        let event = chain.append(&waiting.happening);
+                    let before = chain.clone();
+                    for happening in batch
+                        .iter()
+                        .filter_map(|waiting| waiting.happening.as_ref())
+                    {
+                        let event = chain.append(happening);
                         lines.extend(serde_json::to_vec(&event).unwrap_or_default());
                         lines.push(b'\n');
                         events.push(event);
                     }
-                    let written = file
-                        .write_all(&lines)
-                        .and_then(|()| file.sync_data())
-                        .is_ok();
-                    let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
-                    shown.extend(events);
-                    let over = shown.len().saturating_sub(RECENT);
-                    shown.drain(..over);
-                    drop(shown);
+                    let written = lines.is_empty() || {
+                        // What an earlier failure left behind belongs to nobody.
+                        let clean = whole || file.set_len(length).is_ok();
+                        whole = clean
+                            && file
+                                .write_all(&lines)
+                                .and_then(|()| file.sync_data())
+                                .is_ok();
+                        whole
+                    };
+                    if written {
+                        length += u64::try_from(lines.len()).unwrap_or(0);
+                        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                        shown.extend(events);
+                        let over = shown.len().saturating_sub(RECENT);
+                        shown.drain(..over);
+                    } else {
+                        tracing::error!("audit events could not be written");
+                        chain = before;
+                    }
                     for waiting in batch {
                         let _ = waiting.written.send(written);
                     }
@@ -138,6 +160,10 @@ impl Audit {
 
     /// Hands an event to the writer. It is on disk once the receipt says so.
     pub fn submit(&self, happening: Happening) -> Receipt {
+        self.enqueue(Some(happening))
+    }
+
+    fn enqueue(&self, happening: Option<Happening>) -> Receipt {
         let (written, done) = oneshot::channel();
         // Where the writer is gone, `written` is dropped with the message, and the receipt says so.
         drop(self.waiting.send(Waiting { happening, written }));
@@ -147,6 +173,11 @@ impl Audit {
     /// Returns once the event is on disk.
     pub async fn record(&self, happening: Happening) -> Result<(), AuditError> {
         self.submit(happening).written().await
+    }
+
+    /// Returns once everything that was submitted so far is on disk.
+    pub async fn settled(&self) -> Result<(), AuditError> {
+        self.enqueue(None).written().await
     }
 
     /// The newest events, newest first.
@@ -162,12 +193,20 @@ impl Audit {
     }
 }
 
+#[derive(Clone)]
 struct Chain {
     sequence: u64,
     hash: String,
 }
 
 impl Chain {
+    fn new() -> Self {
+        Self {
+            sequence: 0,
+            hash: NO_HASH.to_owned(),
+        }
+    }
+
     fn append(&mut self, happening: &Happening) -> AuditEvent {
         self.sequence += 1;
         let mut event = AuditEvent {
@@ -207,23 +246,52 @@ pub fn hash_of(event: &AuditEvent) -> String {
         })
 }
 
-fn last_of(path: &Path) -> Result<(u64, String), AuditError> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok((0, NO_HASH.to_owned()));
+/// The file as an earlier engine left it.
+struct Log {
+    file: File,
+    length: u64,
+    /// The newest, at most [`RECENT`].
+    events: VecDeque<AuditEvent>,
+}
+
+impl Log {
+    /// Reads what is there. A last line without its end was cut off in the writing, before anybody was told of its event.
+    fn open(path: &Path) -> Result<Self, AuditError> {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(path)?;
+        let mut reader = std::io::BufReader::new(&file);
+        let mut lines = VecDeque::new();
+        let mut length = 0;
+        loop {
+            let mut line = Vec::new();
+            let read = reader.read_until(b'\n', &mut line)?;
+            if line.pop() != Some(b'\n') {
+                if read > 0 {
+                    tracing::warn!("the audit log ended within a line, which is cut off");
+                    file.set_len(length)?;
+                }
+                break;
+            }
+            length += u64::try_from(read).unwrap_or(0);
+            if lines.len() == RECENT {
+                lines.pop_front();
+            }
+            lines.push_back(line);
         }
-        Err(error) => return Err(error.into()),
-    };
-    let mut last = None;
-    for line in std::io::BufReader::new(file).lines() {
-        last = Some(line?);
+        let events = lines
+            .iter()
+            .map(|line| serde_json::from_slice(line))
+            .collect::<Result<_, _>>()
+            .map_err(|_| AuditError::Torn)?;
+        Ok(Self {
+            file,
+            length,
+            events,
+        })
     }
-    let Some(last) = last else {
-        return Ok((0, NO_HASH.to_owned()));
-    };
-    let event: AuditEvent = serde_json::from_str(&last).map_err(|_| AuditError::Torn)?;
-    Ok((event.sequence, event.hash))
 }
 
 #[cfg(test)]
@@ -277,5 +345,31 @@ mod tests {
         let mut altered = events[2].clone();
         altered.outcome = "failure".into();
         assert_ne!(hash_of(&altered), altered.hash);
+    }
+
+    #[tokio::test]
+    async fn a_line_cut_off_in_the_writing_does_not_end_the_log_and_earlier_events_are_still_shown()
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.ndjson");
+        let audit = Audit::open(folder.path()).unwrap();
+        audit.record(happening("first")).await.unwrap();
+        drop(audit);
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(br#"{"event_id":"evt_"#).unwrap();
+        let audit = Audit::open(folder.path()).unwrap();
+        audit.record(happening("second")).await.unwrap();
+        let shown: Vec<String> = audit
+            .newest(9)
+            .into_iter()
+            .map(|event| event.resource)
+            .collect();
+        assert_eq!(shown, ["second", "first"]);
+        let text = std::fs::read_to_string(path).unwrap();
+        let events: Vec<AuditEvent> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(events[1].previous_hash, events[0].hash);
     }
 }

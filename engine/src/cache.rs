@@ -80,11 +80,17 @@ struct Inner<E> {
     order: BTreeMap<u64, Key>,
     uses: u64,
     bytes: u64,
-    flights: HashMap<Key, Flight<E>>,
+    flights: HashMap<Key, (Since, Flight<E>)>,
     /// Counts changes, so that an answer being made meanwhile can be told.
     changes: u64,
     changed_at: HashMap<String, u64>,
     all_changed_at: u64,
+    /// The last change of any table.
+    tables_changed_at: u64,
+    /// The last invalidation by a tenant.
+    invalidated_at: HashMap<String, u64>,
+    /// Hits and misses by tenant.
+    counts: HashMap<String, (u64, u64)>,
 }
 
 /// The cache. `E` is the failure that those who wait share.
@@ -116,7 +122,7 @@ pub enum Lookup<E> {
 }
 
 /// The state of the world when an answer was begun.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Since(u64);
 
 impl<E: Clone> Cache<E> {
@@ -131,6 +137,9 @@ impl<E: Clone> Cache<E> {
             changes: 0,
             changed_at: HashMap::new(),
             all_changed_at: 0,
+            tables_changed_at: 0,
+            invalidated_at: HashMap::new(),
+            counts: HashMap::new(),
         };
         Self {
             inner: Mutex::new(inner),
@@ -159,12 +168,16 @@ impl<E: Clone> Cache<E> {
         if let Some(answer) = inner.get(key, now, max_age) {
             return Lookup::Hit(answer);
         }
-        if let Some(flight) = inner.flights.get(&key) {
+        // Whoever asks after a change must not be told what was read before it.
+        if let Some((since, flight)) = inner.flights.get(&key)
+            && since.0 >= inner.tables_changed_at
+        {
             return Lookup::UnderWay(flight.clone());
         }
         let (sender, receiver) = watch::channel(None);
-        inner.flights.insert(key, receiver);
-        Lookup::Absent(sender, Since(inner.changes))
+        let since = Since(inner.changes);
+        inner.flights.insert(key, (since, receiver));
+        Lookup::Absent(sender, since)
     }
 
     /// The state of the world now, for an answer that is made without single-flight.
@@ -172,9 +185,26 @@ impl<E: Clone> Cache<E> {
         Since(self.inner().changes)
     }
 
-    /// Ends a flight: whoever asks from now on looks for a stored answer.
-    pub fn land(&self, key: Key) {
-        self.inner().flights.remove(&key);
+    /// Ends the flight that was begun at `since`: whoever asks from now on looks for a stored answer.
+    pub fn land(&self, key: Key, since: Since) {
+        let mut inner = self.inner();
+        if inner
+            .flights
+            .get(&key)
+            .is_some_and(|(begun, _)| *begun == since)
+        {
+            inner.flights.remove(&key);
+        }
+    }
+
+    /// Counts a question that was not there.
+    pub fn missed(&self, tenant: &str) {
+        self.inner().counts.entry(tenant.to_owned()).or_default().1 += 1;
+    }
+
+    /// Hits and misses of a tenant.
+    pub fn counts(&self, tenant: &str) -> (u64, u64) {
+        self.inner().counts.get(tenant).copied().unwrap_or_default()
     }
 
     /// Keeps an answer, unless what it was read from changed meanwhile. True where it was kept.
@@ -191,7 +221,11 @@ impl<E: Clone> Cache<E> {
         let changed = |table: &String| inner.changed_at.get(table).is_some_and(|at| *at > since.0);
         let outdated = !answer.tables.is_empty()
             && (inner.all_changed_at > since.0 || answer.tables.iter().any(changed));
-        if !self.is_on() || !answer.storable || outdated || bytes > self.max_bytes {
+        let invalidated = inner
+            .invalidated_at
+            .get(&label.tenant)
+            .is_some_and(|at| *at > since.0);
+        if !self.is_on() || !answer.storable || outdated || invalidated || bytes > self.max_bytes {
             return false;
         }
         inner.remove(key);
@@ -225,6 +259,7 @@ impl<E: Clone> Cache<E> {
         inner.changes += 1;
         let change = inner.changes;
         inner.changed_at.insert(table.to_owned(), change);
+        inner.tables_changed_at = change;
         inner.remove_where(|entry| entry.answer.tables.contains(table));
     }
 
@@ -233,17 +268,22 @@ impl<E: Clone> Cache<E> {
         let mut inner = self.inner();
         inner.changes += 1;
         inner.all_changed_at = inner.changes;
+        inner.tables_changed_at = inner.changes;
         inner.remove_where(|entry| !entry.answer.tables.is_empty());
     }
 
-    /// Drops the chosen entries of a tenant; how many they were.
+    /// Drops the chosen entries of a tenant; how many they were. What the tenant is having made meanwhile is not stored.
     pub fn invalidate(
         &self,
         tenant: &str,
         chosen: impl Fn(&Label, &BTreeSet<String>, Duration) -> bool,
         now: Instant,
     ) -> usize {
-        self.inner().remove_where(|entry| {
+        let mut inner = self.inner();
+        inner.changes += 1;
+        let change = inner.changes;
+        inner.invalidated_at.insert(tenant.to_owned(), change);
+        inner.remove_where(|entry| {
             entry.label.tenant == tenant
                 && chosen(
                     &entry.label,
@@ -281,7 +321,12 @@ impl<E> Inner<E> {
         self.order.remove(&entry.used);
         entry.used = self.uses;
         self.order.insert(self.uses, key);
-        Some(entry.answer.clone())
+        let answer = entry.answer.clone();
+        match self.counts.get_mut(&entry.label.tenant) {
+            Some(counts) => counts.0 += 1,
+            None => drop(self.counts.insert(entry.label.tenant.clone(), (1, 0))),
+        }
+        Some(answer)
     }
 
     fn remove(&mut self, key: Key) {
@@ -385,6 +430,56 @@ mod tests {
         ));
         cache.everything_changed();
         assert!(cache.get(Key::of(["b"]), Instant::now(), None).is_none());
+    }
+
+    #[test]
+    fn whoever_asks_after_a_change_does_not_join_what_was_begun_before_it() {
+        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let (key, now) = (Key::of(["a"]), Instant::now());
+        let Lookup::Absent(_early, early) = cache.get_or_begin(key, now, None) else {
+            panic!("the first begins a flight")
+        };
+        assert!(matches!(
+            cache.get_or_begin(key, now, None),
+            Lookup::UnderWay(_)
+        ));
+        cache.table_changed("public.companies");
+        let Lookup::Absent(_late, late) = cache.get_or_begin(key, now, None) else {
+            panic!("a flight of its own after the change")
+        };
+        cache.land(key, early);
+        assert!(matches!(
+            cache.get_or_begin(key, now, None),
+            Lookup::UnderWay(_)
+        ));
+        cache.land(key, late);
+        assert!(matches!(
+            cache.get_or_begin(key, now, None),
+            Lookup::Absent(..)
+        ));
+    }
+
+    #[test]
+    fn an_answer_being_made_while_its_tenant_invalidates_is_not_stored() {
+        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let (since, now) = (cache.since(), Instant::now());
+        cache.invalidate("globex", |_, _, _| true, now);
+        assert!(cache.store(Key::of(["a"]), label(), answer(&[], 5), since, now));
+        cache.invalidate("acme", |_, _, _| true, now);
+        assert!(!cache.store(Key::of(["a"]), label(), answer(&[], 5), since, now));
+    }
+
+    #[test]
+    fn hits_and_misses_are_told_to_their_own_tenant_only() {
+        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let (key, now) = (Key::of(["a"]), Instant::now());
+        cache.missed("acme");
+        cache.store(key, label(), answer(&[], 5), cache.since(), now);
+        cache.get(key, now, None);
+        assert_eq!(
+            (cache.counts("acme"), cache.counts("globex")),
+            ((1, 1), (0, 0))
+        );
     }
 
     #[test]

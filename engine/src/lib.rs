@@ -19,6 +19,7 @@ use claude::Claude;
 use config::Config;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 use tools::Tools;
 use tools::arcade::{Arcade, DISCOVERY_EVERY};
@@ -109,7 +110,7 @@ pub async fn serve(
         standing: Arc::default(),
         conversations: TaskTracker::new(),
     };
-    let following = tokio::spawn(follow_changes(database, answering.cache.clone()));
+    let following = tokio::spawn(follow_changes(database.changes(), answering.cache.clone()));
     let discovering = match arcade {
         Some(arcade) => {
             if let Err(error) = arcade.discover().await {
@@ -155,9 +156,11 @@ pub async fn serve(
 }
 
 /// Drops answers when what they were read from changes.
-async fn follow_changes(database: Database, cache: Arc<Cache<answer::AnswerError>>) {
+async fn follow_changes(
+    mut changes: broadcast::Receiver<Change>,
+    cache: Arc<Cache<answer::AnswerError>>,
+) {
     use tokio::sync::broadcast::error::RecvError;
-    let mut changes = database.changes();
     loop {
         match changes.recv().await {
             Ok(Change::Table(table)) => cache.table_changed(&table),

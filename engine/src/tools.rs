@@ -121,10 +121,17 @@ impl Tools {
     pub async fn execute(&self, call: Call<'_>, tool: &str, arguments: &Value) -> Option<Executed> {
         let definition = self.definition(call.principal, tool)?;
         self.metrics.tool_executions.fetch_add(1, Relaxed);
+        let mut running = Running {
+            audit: &self.audit,
+            call,
+            tool,
+            arguments,
+            done: false,
+        };
         let violations = arguments::check(&definition.input_schema, arguments);
         let outcome = if violations.is_empty() {
-            let running = self.run(call.principal, tool, arguments);
-            tokio::time::timeout(self.timeout, running)
+            let result = self.run(call.principal, tool, arguments);
+            tokio::time::timeout(self.timeout, result)
                 .await
                 .unwrap_or(Err(ToolError::Timeout))
         } else {
@@ -134,10 +141,16 @@ impl Tools {
             tracing::warn!(rule, tool, "a tool call is refused");
             self.metrics.refusals.fetch_add(1, Relaxed);
         }
+        running.done = true;
         let audited = self
             .audit
             .submit(happening(call, tool, arguments, &outcome));
         Some(Executed { outcome, audited })
+    }
+
+    /// Whether the principal may call a tool of this name.
+    pub fn has(&self, principal: &Principal, tool: &str) -> bool {
+        self.definition(principal, tool).is_some()
     }
 
     fn definition(&self, principal: &Principal, tool: &str) -> Option<ToolDefinition> {
@@ -176,6 +189,25 @@ impl Tools {
                     .ok_or_else(|| ToolError::NotFound("no such tool".into()))?;
                 arcade.execute(tool, &caller, arguments).await
             }
+        }
+    }
+}
+
+/// A call under way. Whoever asked may leave, or the time may be over: what ran leaves its event all the same.
+struct Running<'a> {
+    audit: &'a Audit,
+    call: Call<'a>,
+    tool: &'a str,
+    arguments: &'a Value,
+    done: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let given_up = Err(ToolError::Failed("given up".into()));
+            let happening = happening(self.call, self.tool, self.arguments, &given_up);
+            drop(self.audit.submit(happening));
         }
     }
 }

@@ -7,7 +7,6 @@ use axum::extract::{Request, State};
 use fact_wire::ErrorCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 pub(super) async fn status(
@@ -22,10 +21,7 @@ pub(super) async fn status(
         .answering
         .cache
         .status(&principal.client.tenant, Instant::now());
-    let (hits, misses) = (
-        engine.answering.metrics.cache_hits.load(Relaxed),
-        engine.answering.metrics.cache_misses.load(Relaxed),
-    );
+    let (hits, misses) = engine.answering.cache.counts(&principal.client.tenant);
     Ok(Json(json!({
         "total_entries": entries,
         "hits": hits,

@@ -41,6 +41,11 @@ impl Failure {
     }
 }
 
+/// Rounded up, and at least one: nobody is to come back too early.
+fn whole_seconds(wait: std::time::Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
 impl From<AnswerError> for Failure {
     fn from(error: AnswerError) -> Self {
         let code = match &error {
@@ -54,9 +59,7 @@ impl From<AnswerError> for Failure {
         };
         let mut failure = Self::new(code, error.to_string());
         failure.retry_after_seconds = match error {
-            AnswerError::Claude { retry_after } => {
-                Some(retry_after.map_or(1, |wait| wait.as_secs().max(1)))
-            }
+            AnswerError::Claude { retry_after } => Some(retry_after.map_or(1, whole_seconds)),
             AnswerError::SourcesDown => Some(1),
             _ => None,
         };

@@ -6,7 +6,7 @@ use crate::auth::Denied;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header;
-use fact_wire::{ErrorCode, TokenRequest};
+use fact_wire::{ErrorCode, RevokeRequest, TokenRequest};
 use serde_json::{Value, json};
 
 pub(super) async fn grant(
@@ -122,12 +122,12 @@ pub(super) async fn revoke(
         .await?;
     let own = bearer(request.headers()).unwrap_or_default().to_owned();
     let bytes = body(request, &trace).await?;
-    let asked: Value = if bytes.is_empty() {
-        json!({})
+    let asked = if bytes.is_empty() {
+        RevokeRequest::default()
     } else {
         parse(&bytes, &trace)?
     };
-    let token = asked["token"].as_str().unwrap_or(&own);
+    let token = asked.token.as_deref().unwrap_or(&own);
     // A token of somebody else's counts as unknown.
     if engine
         .auth

@@ -49,6 +49,9 @@ pub(super) async fn execute(
     let principal = engine
         .authorize(request.headers(), Some("tools"), &name, &trace)
         .await?;
+    if !engine.answering.tools.has(&principal, &name) {
+        return Err(unknown(&trace));
+    }
     let bytes = body(request, &trace).await?;
     let asked: ExecuteRequest = parse(&bytes, &trace)?;
     let began = Instant::now();

@@ -183,6 +183,15 @@ pub struct TokenRequest {
     pub scope: Option<String>,
 }
 
+/// The body of `POST /api/v1/auth/revoke`; it may be absent.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeRequest {
+    /// The token; the one that asks by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
 /// The body of `POST /api/v1/tools/{name}/execute`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

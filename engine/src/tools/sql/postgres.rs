@@ -9,6 +9,7 @@ use crate::tools::outcome::{ToolError, Violation};
 use fact_guard::sql::ReadOnlySql;
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{
     PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgStatement, PgTypeInfo,
 };
@@ -25,6 +26,9 @@ pub(super) struct Postgres {
     probe: PgPool,
     timeout: Duration,
 }
+
+/// Statements at the same time.
+const CONNECTIONS: u32 = 16;
 
 const CHANNEL: &str = "fact_table_changed";
 
@@ -70,7 +74,7 @@ pub(super) async fn open(
             .test_before_acquire(false)
             .connect_lazy_with(options.clone().application_name(name))
     };
-    let (pool, probe) = (pools("fact", 16), pools("fact-probe", 1));
+    let (pool, probe) = (pools("fact", CONNECTIONS), pools("fact-probe", 1));
     let strong: Option<String> = sqlx::query_scalar(TOO_STRONG)
         .fetch_optional(&probe)
         .await
@@ -176,29 +180,80 @@ impl Postgres {
         parameters: &[Value],
         most: u64,
     ) -> Result<Rows, ToolError> {
-        let mut connection = self.pool.acquire().await.map_err(|error| failure(&error))?;
         let begin = format!(
             "BEGIN READ ONLY; SET LOCAL statement_timeout = {}; SELECT set_config('fact.tenant', '{}', true)",
             self.timeout.as_millis(),
             tenant.replace('\'', "''")
         );
-        connection
-            .execute(AssertSqlSafe(begin))
-            .await
-            .map_err(|error| failure(&error))?;
-        let outcome = read(&mut connection, safe, parameters, most).await;
-        let truncated = outcome.as_ref().is_ok_and(|rows| rows.truncated);
-        // The next user of the connection must not find this one's transaction, nor wait for rows that nobody reads.
-        tokio::spawn(async move {
-            if truncated || connection.execute("ROLLBACK").await.is_err() {
-                drop(connection.detach().close_hard().await);
-            }
-        });
+        let mut lease = self.begin(begin).await?;
+        let outcome = read(lease.connection()?, safe, parameters, most).await;
+        // Rows that nobody reads must not hold up the next user: such a connection is closed.
+        if outcome.as_ref().is_ok_and(|rows| !rows.truncated)
+            || matches!(
+                &outcome,
+                Err(ToolError::Failed(_) | ToolError::InvalidArguments { .. })
+            )
+        {
+            lease.give_back();
+        }
         outcome
+    }
+
+    /// A connection within a transaction. One that the server has closed meanwhile is replaced.
+    async fn begin(&self, begin: String) -> Result<Lease, ToolError> {
+        let mut last = ToolError::Unavailable("the database is not available".into());
+        for _ in 0..=CONNECTIONS {
+            let mut lease = Lease(Some(
+                self.pool.acquire().await.map_err(|error| failure(&error))?,
+            ));
+            match lease
+                .connection()?
+                .execute(AssertSqlSafe(begin.clone()))
+                .await
+            {
+                Ok(_) => return Ok(lease),
+                Err(error) => last = failure(&error),
+            }
+            if !matches!(last, ToolError::Unavailable(_)) {
+                break;
+            }
+        }
+        Err(last)
     }
 }
 
-/// The rows, and whether the connection still holds more of them.
+/// A connection that is closed unless it is given back: whoever gives up in the middle leaves no open transaction behind.
+struct Lease(Option<PoolConnection<sqlx::Postgres>>);
+
+impl Lease {
+    fn connection(&mut self) -> Result<&mut sqlx::PgConnection, ToolError> {
+        self.0
+            .as_deref_mut()
+            .ok_or_else(|| ToolError::Failed("the connection was given back".into()))
+    }
+
+    /// Ends the transaction, without anybody waiting for it.
+    fn give_back(mut self) {
+        if let Some(mut connection) = self.0.take() {
+            tokio::spawn(async move {
+                if connection.execute("ROLLBACK").await.is_err() {
+                    drop(connection.detach().close_hard().await);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            // A connection that is dropped outside its pool is closed.
+            drop(connection.detach());
+        }
+    }
+}
+
+/// The rows, at most so many.
 async fn read(
     connection: &mut sqlx::PgConnection,
     safe: &ReadOnlySql,
@@ -307,7 +362,7 @@ fn failure(error: &sqlx::Error) -> ToolError {
     match error {
         sqlx::Error::Database(database) => match database.code().as_deref() {
             Some("57014") => ToolError::Timeout,
-            Some("57P01" | "57P02" | "57P03" | "53300") => {
+            Some("57P01" | "57P02" | "57P03" | "53300" | "25P03") => {
                 ToolError::Unavailable("the database is not available".into())
             }
             Some("42P02" | "08P01" | "22P02" | "42804") => {
