@@ -75,6 +75,9 @@ pub struct Entry {
     pub ended_ns: u64,
     /// How long the first byte was meant to take; 0 = not scheduled.
     pub scheduled_ns: u64,
+    /// How long the database was busy for this statement before it ran: opening the transaction, parsing, describing.
+    #[serde(default)]
+    pub preparing_ns: u64,
     /// Tokens served.
     pub usage: Option<Usage>,
     /// What the tokens cost.

@@ -99,6 +99,7 @@ struct Statement {
     /// In the simple protocol one text may hold several statements: it has ended when the server is ready.
     ends_with_ready: bool,
     arrived_ns: u64,
+    preparing_ns: u64,
     first_byte_ns: Option<u64>,
     ended: Option<(u16, u64)>,
     _in_flight: InFlight,
@@ -110,6 +111,26 @@ struct UnderWay {
     journal: Journal,
     application: Option<String>,
     owed: Mutex<VecDeque<Owed>>,
+    busy: Mutex<Busy>,
+}
+
+/// How long the server has been at work on this connection since it was last outside a transaction.
+#[derive(Debug, Default)]
+struct Busy {
+    since_ns: Option<u64>,
+    total_ns: u64,
+}
+
+impl Busy {
+    fn ready(&mut self, now: u64, outside_a_transaction: bool) {
+        self.total_ns += self
+            .since_ns
+            .take()
+            .map_or(0, |since| now.saturating_sub(since));
+        if outside_a_transaction {
+            self.total_ns = 0;
+        }
+    }
 }
 
 impl Drop for UnderWay {
@@ -124,12 +145,22 @@ impl UnderWay {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn busy(&self) -> MutexGuard<'_, Busy> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn asked(&self, heard: Heard, now: u64) {
+        let preparing_ns = {
+            let mut busy = self.busy();
+            busy.since_ns.get_or_insert(now);
+            busy.total_ns
+        };
         let statement = |ran, ends_with_ready| {
             Owed::Statement(Box::new(Statement {
                 ran,
                 ends_with_ready,
                 arrived_ns: now,
+                preparing_ns,
                 first_byte_ns: None,
                 ended: None,
                 _in_flight: self.journal.enter(),
@@ -143,7 +174,7 @@ impl UnderWay {
         }
     }
 
-    fn answered(&self, kind: u8, now: u64) {
+    fn answered(&self, kind: u8, body: &[u8], now: u64) {
         match kind {
             // The description of the rows, or a row. One that only answers a question for the description finds no statement.
             b'T' | b'D' => {
@@ -155,6 +186,7 @@ impl UnderWay {
             b'C' | b'I' | b's' => self.end_one(200, now),
             b'E' => self.end_one(500, now),
             b'Z' => {
+                self.busy().ready(now, body.first() == Some(&b'I'));
                 self.end_until_ready(now);
             }
             _ => {}
@@ -201,6 +233,7 @@ impl UnderWay {
             first_byte_ns: statement.first_byte_ns.unwrap_or(ended_ns),
             ended_ns,
             scheduled_ns: 0,
+            preparing_ns: statement.preparing_ns,
             usage: None,
             cost_usd: 0.0,
             uncached_usd: 0.0,
@@ -225,6 +258,7 @@ async fn connection(
         journal,
         // The server says that it is ready when it has let the client in.
         owed: Mutex::new(VecDeque::from([Owed::Ready])),
+        busy: Mutex::default(),
     };
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
@@ -255,7 +289,9 @@ async fn connection(
             }
             let now = clock.now_ns();
             to_client.write_all(&buffer[..read]).await?;
-            frames.push(&buffer[..read], |kind, _| under_way.answered(kind, now));
+            frames.push(&buffer[..read], |kind, body| {
+                under_way.answered(kind, body, now);
+            });
         }
     };
     tokio::select! { asked = asking => asked, answered = answering => answered }

@@ -17,6 +17,7 @@ fn entry(upstream: Upstream, what: &str, application: Option<&str>) -> Entry {
         first_byte_ns: 0,
         ended_ns: 0,
         scheduled_ns: 0,
+        preparing_ns: 0,
         usage: None,
         cost_usd: 0.0,
         uncached_usd: 0.0,

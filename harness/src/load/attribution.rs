@@ -102,8 +102,10 @@ pub fn measure(
             .push(response_ns);
         let service_ns = request.done_ns.saturating_sub(request.sent_ns);
         let upstream_ns = covered(&own_entries, |entry| entry.upstream != Upstream::Database);
-        let database_ns = covered(&own_entries, |entry| entry.upstream == Upstream::Database);
-        let all_ns = covered(&own_entries, |_| true);
+        let preparing_ns: u64 = own_entries.iter().map(|entry| entry.preparing_ns).sum();
+        let database_ns =
+            preparing_ns + covered(&own_entries, |entry| entry.upstream == Upstream::Database);
+        let all_ns = preparing_ns + covered(&own_entries, |_| true);
         let class = entry(&mut times, &class)?;
         class.response.saturating_record(response_ns);
         class.service.saturating_record(service_ns);
@@ -376,6 +378,7 @@ mod tests {
             first_byte_ns: ended_ns,
             ended_ns,
             scheduled_ns: 0,
+            preparing_ns: 0,
             usage: None,
             cost_usd: 0.01,
             uncached_usd: 0.02,

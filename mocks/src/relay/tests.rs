@@ -205,3 +205,33 @@ async fn a_statement_whose_connection_is_cut_is_journalled_as_failed() {
     assert_eq!(again.read_u8().await.unwrap(), b'N');
     line.relay.shutdown().await;
 }
+
+#[tokio::test]
+async fn what_opened_the_transaction_counts_for_the_statement_and_not_for_the_next_transaction() {
+    let mut line = Line::open(&[]).await;
+    line.asks(&[message(b'Q', b"BEGIN\0")]).await;
+    line.answers(&[message(b'C', b"BEGIN\0"), message(b'Z', b"T")])
+        .await;
+    line.entries(1).await;
+    line.asks(&[message(b'Q', b"SELECT 1 FROM companies\0")])
+        .await;
+    line.answers(&[message(b'C', b"SELECT 1\0"), message(b'Z', b"T")])
+        .await;
+    line.entries(2).await;
+    line.asks(&[message(b'Q', b"ROLLBACK\0")]).await;
+    line.answers(&[message(b'C', b"ROLLBACK\0"), message(b'Z', b"I")])
+        .await;
+    line.entries(3).await;
+    line.asks(&[message(b'Q', b"SELECT 2 FROM companies\0")])
+        .await;
+    line.answers(&[message(b'C', b"SELECT 1\0"), message(b'Z', b"I")])
+        .await;
+    let preparing: Vec<bool> = line
+        .entries(4)
+        .await
+        .iter()
+        .map(|entry| entry.preparing_ns > 0)
+        .collect();
+    assert_eq!(preparing, [false, true, true, false]);
+    line.relay.shutdown().await;
+}
