@@ -4,11 +4,14 @@ use crate::audit::Receipt;
 use crate::auth::Principal;
 use crate::cache::{Cache, Key, Label, Lookup, Made, Since, Stored};
 use crate::claude::{Claude, ClaudeError, Prompt};
+use crate::config::WebAfterData;
 use crate::metrics::Metrics;
 use crate::prices;
 use crate::tools::arcade::Arcade;
 use crate::tools::outcome::{ToolError, ToolOutput};
-use crate::tools::{Call, Executed, Tools, source_kind};
+use crate::tools::web::Reach;
+use crate::tools::{Call, Executed, Tools, claude_name, source_kind};
+use fact_guard::Rule;
 use fact_wire::{CacheMode, CacheOptions, CacheStatus, Source, Tokens};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -34,6 +37,8 @@ pub struct Answering {
     pub timeout: Duration,
     /// Requests to Claude for one question.
     pub max_turns: u32,
+    /// Which hosts a question may reach once it has read data.
+    pub web_after_data: WebAfterData,
     /// What each client's conversations begin with.
     pub standing: Arc<Mutex<HashMap<String, Arc<Standing>>>>,
     /// Conversations under way; the drain waits for them.
@@ -63,6 +68,20 @@ pub struct Question {
     /// The request it came with.
     pub trace_id: String,
 }
+
+impl Question {
+    fn call<'a>(&'a self, reach: &'a Reach) -> Call<'a> {
+        Call {
+            principal: &self.principal,
+            trace_id: &self.trace_id,
+            by: "model",
+            reach,
+        }
+    }
+}
+
+/// Of all turns of a question together.
+const MOST_CALLS: usize = 64;
 
 /// Why there is no answer. Shared by all who asked the same.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -305,10 +324,11 @@ impl Answering {
             }
             let results = self
                 .call_all(question, &standing.names, &turn.content, progress)
-                .await;
+                .await?;
             messages.push(json!({ "role": "assistant", "content": turn.content }));
             messages.push(json!({ "role": "user", "content": results }));
         }
+        self.out_of_budget(question, progress);
         Err(AnswerError::Limit(format!(
             "the model wanted more than {} turns",
             self.max_turns
@@ -322,30 +342,43 @@ impl Answering {
         names: &BTreeMap<String, String>,
         content: &[Value],
         progress: &mut Progress,
-    ) -> Vec<Value> {
+    ) -> Result<Vec<Value>, AnswerError> {
         let calls: Vec<&Value> = content
             .iter()
             .filter(|block| block["type"] == "tool_use")
             .collect();
+        progress.calls += calls.len();
+        if progress.calls > MOST_CALLS {
+            self.out_of_budget(question, progress);
+            return Err(AnswerError::Limit(format!(
+                "the model wanted more than {MOST_CALLS} tool calls"
+            )));
+        }
+        // What the calls of this turn ask for was written before any of them was answered.
+        let reach = if progress.read_data && self.web_after_data == WebAfterData::Named {
+            Reach::hosts_in(&question.text)
+        } else {
+            Reach::Anywhere
+        };
+        let call = question.call(&reach);
         let running = join_all(calls.iter().map(|block| async {
-            let tool = names.get(block["name"].as_str().unwrap_or_default())?;
-            let call = Call {
-                principal: &question.principal,
-                trace_id: &question.trace_id,
-                by: "model",
-            };
-            Some((tool, self.tools.execute(call, tool, &block["input"]).await?))
+            let name = block["name"].as_str().unwrap_or_default();
+            match names.get(name) {
+                Some(tool) => (
+                    tool.as_str(),
+                    self.tools.execute(call, tool, &block["input"]).await,
+                ),
+                None => {
+                    let rule = self.tools.not_offered(name);
+                    (name, self.tools.refuse(call, name, &block["input"], rule))
+                }
+            }
         }));
         let executed = running.await;
         let mut results = Vec::with_capacity(calls.len());
-        for (block, executed) in calls.into_iter().zip(executed) {
-            let told = if let Some((tool, Executed { outcome, audited })) = executed {
-                progress.receipts.push(audited);
-                progress.heard(tool, outcome, &self.tools)
-            } else {
-                progress.calls_failed += 1;
-                Err("there is no such tool".to_owned())
-            };
+        for (block, (tool, Executed { outcome, audited })) in calls.into_iter().zip(executed) {
+            progress.receipts.push(audited);
+            let told = progress.heard(tool, outcome, &self.tools);
             let failed = told.is_err();
             let text = told.unwrap_or_else(|reason| reason);
             let mut result =
@@ -355,7 +388,14 @@ impl Answering {
             }
             results.push(result);
         }
-        results
+        Ok(results)
+    }
+
+    /// The model does not stop calling: that leaves its event too.
+    fn out_of_budget(&self, question: &Question, progress: &mut Progress) {
+        let call = question.call(&Reach::Anywhere);
+        let refused = self.tools.refuse(call, "", &Value::Null, Rule::ToolBudget);
+        progress.receipts.push(refused.audited);
     }
 
     /// What every conversation of a client begins with. Made once, and again when Arcade's tools have changed.
@@ -378,14 +418,14 @@ impl Answering {
         let definitions = self.tools.definitions(principal, true);
         let names = definitions
             .iter()
-            .map(|tool| (tool.name.replace('.', "_"), tool.name.clone()))
+            .map(|tool| (claude_name(&tool.name), tool.name.clone()))
             .collect();
         let personal = definitions
             .iter()
             .any(|tool| source_kind(&tool.name) == "arcade");
         let mut tools: Vec<Value> = definitions
             .into_iter()
-            .map(|tool| json!({ "name": tool.name.replace('.', "_"), "description": tool.description, "input_schema": tool.input_schema }))
+            .map(|tool| json!({ "name": claude_name(&tool.name), "description": tool.description, "input_schema": tool.input_schema }))
             .collect();
         if let Some(last) = tools.last_mut() {
             last["cache_control"] = json!({ "type": "ephemeral" });
@@ -445,8 +485,11 @@ struct Progress {
     cost_usd: f64,
     baseline_cost_usd: f64,
     receipts: Vec<Receipt>,
+    calls: usize,
     calls_failed: u32,
     sources_down: u32,
+    /// Whether rows, files or what a person's services hold came into the conversation.
+    read_data: bool,
 }
 
 impl Progress {
@@ -470,9 +513,11 @@ impl Progress {
         outcome: Result<ToolOutput, ToolError>,
         tools: &Tools,
     ) -> Result<String, String> {
-        if !self.tools_used.iter().any(|used| used == tool) {
+        let refused = matches!(outcome, Err(ToolError::Refused { .. }));
+        if !refused && !self.tools_used.iter().any(|used| used == tool) {
             self.tools_used.push(tool.to_owned());
         }
+        self.read_data |= !refused && !matches!(source_kind(tool), "web" | "system");
         let output = outcome.map_err(|error| {
             self.calls_failed += 1;
             self.sources_down += u32::from(matches!(error, ToolError::Unavailable(_)));

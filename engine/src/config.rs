@@ -1,5 +1,7 @@
 //! What the environment means: read once, checked whole, all mistakes in one message.
 
+pub use crate::tools::web::WebConfig;
+use fact_guard::url::Pair;
 use secrecy::SecretString;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -27,6 +29,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// What the file tools may read.
     pub file_roots: Vec<PathBuf>,
+    /// What the web tool may reach beyond public addresses, and whom it asks for names.
+    pub web: WebConfig,
+    /// Whether a question that has read data may reach hosts that nobody named.
+    pub web_after_data: WebAfterData,
     /// Who may ask.
     pub clients: Vec<Client>,
     /// How long an answer is kept; zero switches the cache off.
@@ -50,6 +56,15 @@ pub enum RoleCheck {
     Refuse,
     /// Say so and go on.
     Warn,
+}
+
+/// Which hosts a question may reach once it has read rows or files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebAfterData {
+    /// Those that its asker or the operator named.
+    Named,
+    /// Any.
+    Anywhere,
 }
 
 /// One who may ask.
@@ -126,6 +141,11 @@ impl Config {
             role_check: reader.role_check(),
             state_dir: PathBuf::from(reader.text("FACT_STATE_DIR", "fact-state")),
             file_roots: reader.roots(),
+            web: WebConfig {
+                listed: reader.web_allow(),
+                resolver: reader.web_resolver(),
+            },
+            web_after_data: reader.web_after_data(),
             clients: reader.clients(),
             cache_ttl: reader.seconds("FACT_CACHE_TTL_SECONDS", 3600),
             cache_max_bytes: reader.parsed(
@@ -237,6 +257,44 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             .filter(|part| !part.is_empty())
             .map(PathBuf::from)
             .collect()
+    }
+
+    fn web_allow(&mut self) -> Vec<Pair> {
+        let text = self.value("FACT_WEB_ALLOW").unwrap_or_default();
+        let mut pairs = Vec::new();
+        for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
+            match Pair::read(part) {
+                Some(pair) => pairs.push(pair),
+                None => self.mistakes.push(format!(
+                    "`FACT_WEB_ALLOW` names `{part}`: it takes `HOST:PORT`, several with commas between them"
+                )),
+            }
+        }
+        pairs
+    }
+
+    fn web_resolver(&mut self) -> Option<SocketAddr> {
+        let text = self.value("FACT_WEB_RESOLVER")?;
+        let read = text.trim().parse().ok();
+        if read.is_none() {
+            self.mistakes.push(format!(
+                "`FACT_WEB_RESOLVER` is `{text}`: it takes the address and port of a DNS server, such as `127.0.0.1:53`"
+            ));
+        }
+        read
+    }
+
+    fn web_after_data(&mut self) -> WebAfterData {
+        match self.text("FACT_WEB_AFTER_DATA", "named").as_str() {
+            "named" => WebAfterData::Named,
+            "anywhere" => WebAfterData::Anywhere,
+            other => {
+                self.mistakes.push(format!(
+                    "`FACT_WEB_AFTER_DATA` is `{other}`: it takes `named` or `anywhere`"
+                ));
+                WebAfterData::Named
+            }
+        }
     }
 
     fn clients(&mut self) -> Vec<Client> {

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod claude;
 pub mod config;
 mod http;
+mod mask;
 pub mod metrics;
 pub mod prices;
 pub mod tools;
@@ -25,6 +26,7 @@ use tools::Tools;
 use tools::arcade::{Arcade, DISCOVERY_EVERY};
 use tools::files::{Files, FilesError};
 use tools::sql::{Change, ConnectError, Database, DatabaseConfig};
+use tools::web::Web;
 
 /// How long running requests may take once the engine is told to stop.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -98,6 +100,7 @@ pub async fn serve(
         tools: Tools {
             database: database.clone(),
             files,
+            web: Web::new(&config.web)?,
             arcade: arcade.clone(),
             metrics: metrics.clone(),
             audit: audit.clone(),
@@ -107,6 +110,7 @@ pub async fn serve(
         metrics,
         timeout: config.request_timeout,
         max_turns: config.max_turns,
+        web_after_data: config.web_after_data,
         standing: Arc::default(),
         conversations: TaskTracker::new(),
     };

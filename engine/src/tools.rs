@@ -5,11 +5,14 @@ mod arguments;
 pub mod files;
 pub mod outcome;
 pub mod sql;
+pub mod web;
 
 use crate::audit::{Audit, Happening, Receipt};
 use crate::auth::Principal;
+use crate::mask::mask;
 use crate::metrics::Metrics;
 use arcade::Arcade;
+use fact_guard::Rule;
 use fact_wire::ToolDefinition;
 use files::Files;
 use outcome::{ToolError, ToolOutput};
@@ -18,12 +21,14 @@ use sql::Database;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use web::{Reach, Web};
 
 /// All tools of this engine.
 #[derive(Debug, Clone)]
 pub struct Tools {
     pub(crate) database: Database,
     pub(crate) files: Option<Arc<Files>>,
+    pub(crate) web: Web,
     pub(crate) arcade: Option<Arcade>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) audit: Audit,
@@ -39,6 +44,8 @@ pub struct Call<'a> {
     pub trace_id: &'a str,
     /// `model` or `caller`.
     pub by: &'static str,
+    /// Which hosts it may reach.
+    pub reach: &'a Reach,
 }
 
 /// What became of a call. No answer may rest on it before its audit event is on disk.
@@ -53,6 +60,13 @@ pub struct Executed {
 impl Tools {
     /// What the principal may use, sorted by name. `offered`: only what Claude is given.
     pub fn definitions(&self, principal: &Principal, offered: bool) -> Vec<ToolDefinition> {
+        let mut granted = self.all(offered);
+        granted.retain(|tool| principal.may_use(&tool.name));
+        granted
+    }
+
+    /// Every tool that there is, sorted by name.
+    fn all(&self, offered: bool) -> Vec<ToolDefinition> {
         let mut all = vec![
             define(
                 "SQL.GetSampleQueries",
@@ -79,6 +93,17 @@ impl Tools {
                 &json!({}),
             ),
         ];
+        all.push(define(
+            "Web.HttpRequest",
+            "Fetches a public page.",
+            &json!({
+                "url": { "type": "string", "description": "Absolute, http or https." },
+                "method": { "type": "string", "description": "GET or HEAD; GET by default." },
+                "headers": { "type": "object", "description": "Of Accept, Accept-Language, If-*, Range and User-Agent." },
+                "timeout_seconds": { "type": "number", "minimum": 0.001, "maximum": 10, "description": "10 by default." },
+            }),
+        ));
+        require(&mut all, "Web.HttpRequest", "url");
         require(&mut all, "SQL.QueryReadonly", "statement");
         if self.files.is_some() {
             all.push(define(
@@ -103,23 +128,30 @@ impl Tools {
             require(&mut all, "FileSystem.ListDirectory", "path");
             require(&mut all, "FileSystem.ReadFile", "path");
         }
-        if let Some(arcade) = &self.arcade {
-            all.extend(
-                arcade
-                    .tools()
-                    .into_iter()
-                    .filter(|tool| tool.requirements_met || !offered)
-                    .map(|tool| tool.definition),
-            );
+        for tool in self.arcade.iter().flat_map(Arcade::tools) {
+            // Two tools that Claude would know by one name: the first stays.
+            let name = claude_name(&tool.definition.name);
+            let known = all.iter().any(|other| claude_name(&other.name) == name);
+            if !known && (tool.requirements_met || !offered) {
+                all.push(tool.definition);
+            }
         }
-        all.retain(|tool| principal.may_use(&tool.name));
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
 
-    /// One call: granted, checked, run in time, handed to the audit log. `None` where there is no such tool.
-    pub async fn execute(&self, call: Call<'_>, tool: &str, arguments: &Value) -> Option<Executed> {
-        let definition = self.definition(call.principal, tool)?;
+    /// Why a name that Claude was not offered is not called.
+    pub fn not_offered(&self, name: &str) -> Rule {
+        let exists = |tool: &ToolDefinition| claude_name(&tool.name) == name;
+        if self.all(false).iter().any(exists) {
+            Rule::ToolScope
+        } else {
+            Rule::ToolUnknown
+        }
+    }
+
+    /// One call: granted, checked, run in time, handed to the audit log.
+    pub async fn execute(&self, call: Call<'_>, tool: &str, arguments: &Value) -> Executed {
         self.metrics.tool_executions.fetch_add(1, Relaxed);
         let mut running = Running {
             audit: &self.audit,
@@ -128,48 +160,77 @@ impl Tools {
             arguments,
             done: false,
         };
-        let violations = arguments::check(&definition.input_schema, arguments);
-        let outcome = if violations.is_empty() {
-            let result = self.run(call.principal, tool, arguments);
-            tokio::time::timeout(self.timeout, result)
+        let outcome = match self.granted(call.principal, tool, arguments) {
+            Err(error) => Err(error),
+            Ok(()) => tokio::time::timeout(self.timeout, self.run(call, tool, arguments))
                 .await
-                .unwrap_or(Err(ToolError::Timeout))
-        } else {
-            Err(ToolError::InvalidArguments { violations })
+                .unwrap_or(Err(ToolError::Timeout)),
         };
+        running.done = true;
+        self.finished(call, tool, arguments, outcome)
+    }
+
+    /// A call that is not made, with its audit event.
+    pub fn refuse(&self, call: Call<'_>, tool: &str, arguments: &Value, rule: Rule) -> Executed {
+        self.finished(call, tool, arguments, Err(ToolError::refused(rule)))
+    }
+
+    fn finished(
+        &self,
+        call: Call<'_>,
+        tool: &str,
+        arguments: &Value,
+        outcome: Result<ToolOutput, ToolError>,
+    ) -> Executed {
         if let Err(ToolError::Refused { rule, .. }) = &outcome {
-            tracing::warn!(rule, tool, "a tool call is refused");
+            tracing::warn!(rule, tool = mask(tool), "a tool call is refused");
             self.metrics.refusals.fetch_add(1, Relaxed);
         }
-        running.done = true;
         let audited = self
             .audit
             .submit(happening(call, tool, arguments, &outcome));
-        Some(Executed { outcome, audited })
+        Executed { outcome, audited }
     }
 
-    /// Whether the principal may call a tool of this name.
-    pub fn has(&self, principal: &Principal, tool: &str) -> bool {
-        self.definition(principal, tool).is_some()
+    /// Whether there is a tool of this name, granted or not.
+    pub fn exists(&self, tool: &str) -> bool {
+        self.all(false).iter().any(|known| known.name == tool)
     }
 
-    fn definition(&self, principal: &Principal, tool: &str) -> Option<ToolDefinition> {
-        self.definitions(principal, false)
-            .into_iter()
-            .find(|definition| definition.name == tool)
-    }
-
-    async fn run(
+    fn granted(
         &self,
         principal: &Principal,
         tool: &str,
         arguments: &Value,
+    ) -> Result<(), ToolError> {
+        let all = self.all(false);
+        let definition = all
+            .iter()
+            .find(|known| known.name == tool)
+            .ok_or_else(|| ToolError::refused(Rule::ToolUnknown))?;
+        if !principal.may_use(tool) {
+            return Err(ToolError::refused(Rule::ToolScope));
+        }
+        let violations = arguments::check(&definition.input_schema, arguments);
+        if violations.is_empty() {
+            Ok(())
+        } else {
+            Err(ToolError::InvalidArguments { violations })
+        }
+    }
+
+    async fn run(
+        &self,
+        call: Call<'_>,
+        tool: &str,
+        arguments: &Value,
     ) -> Result<ToolOutput, ToolError> {
-        let caller = principal.caller();
+        let caller = call.principal.caller();
         match tool {
             "SQL.QueryReadonly" => self.database.query_readonly(&caller, arguments).await,
             "SQL.GetSchema" => self.database.get_schema(&caller, arguments).await,
             "SQL.GetSampleQueries" => Ok(self.database.get_sample_queries()),
+            "Web.HttpRequest" => self.web.request(arguments, call.reach).await,
             "System.GetMetrics" => Ok(ToolOutput::plain(self.metrics.as_json())),
             "FileSystem.ReadFile" | "FileSystem.ListDirectory" => {
                 let files = self
@@ -228,6 +289,11 @@ fn require(all: &mut [ToolDefinition], tool: &str, argument: &str) {
     }
 }
 
+/// As Claude knows a tool.
+pub fn claude_name(tool: &str) -> String {
+    tool.replace('.', "_")
+}
+
 /// The kind of source that a tool reads, as answers name it.
 pub fn source_kind(tool: &str) -> &'static str {
     match tool.split('.').next() {
@@ -255,6 +321,14 @@ fn happening(
             ("tool_call", "success", None)
         }
         Err(ToolError::Refused { rule, place, .. }) => {
+            // A statement's literals are its asker's; what a path or URL names is what was tried.
+            let named = ["path", "url"]
+                .iter()
+                .find_map(|name| arguments[name].as_str());
+            if let Some(named) = named {
+                details["argument"] = mask(named).into();
+            }
+            details["layer"] = rule.split('.').next().unwrap_or_default().into();
             if let Some((line, column)) = place {
                 details["line"] = (*line).into();
                 details["column"] = (*column).into();
@@ -268,7 +342,7 @@ fn happening(
         outcome: result,
         client_id: call.principal.client.id.clone(),
         tenant: call.principal.client.tenant.clone(),
-        resource: tool.to_owned(),
+        resource: mask(tool),
         rule,
         trace_id: call.trace_id.to_owned(),
         details,

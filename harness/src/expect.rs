@@ -23,6 +23,8 @@ pub struct Before {
     pub audit: Option<u64>,
     /// What the database held, where no trace is expected.
     pub fingerprint: Option<String>,
+    /// Connections to canaries.
+    pub touched: u64,
 }
 
 impl Before {
@@ -43,6 +45,7 @@ impl Before {
             journal: world.journal.len(),
             audit,
             fingerprint,
+            touched: world.touched(),
         })
     }
 }
@@ -183,6 +186,10 @@ pub async fn judge(
     }
     if let Some(newest) = seen.before.audit {
         audit::judge(&mut judge, &expect.audit, newest, world).await;
+    }
+    if world.web().is_some() {
+        let touched = world.touched() - seen.before.touched;
+        judge.add("canaries", "no connection", touched, touched == 0);
     }
     for observation in &seen.observations {
         if let Some(secret) = world.leak(&observation.raw) {

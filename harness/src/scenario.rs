@@ -53,6 +53,9 @@ pub struct Scenario {
     /// What Arcade does.
     #[serde(default)]
     pub arcade: ArcadeScript,
+    /// What the web tool finds: pages on an address that it may reach, and names.
+    #[serde(default)]
+    pub web: Option<Web>,
     /// Repeats all steps for every row; `{{ row.FIELD }}` stands for the row's value.
     #[serde(default)]
     pub for_each: Option<ForEach>,
@@ -124,6 +127,17 @@ pub enum DatabaseName {
 pub enum Need {
     /// A Postgres behind the target.
     Postgres,
+}
+
+/// What the web tool finds. Canaries listen where it may not look: on 127.0.0.1, 127.0.0.2 and `::1`, port `{{ canary }}`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// By path, on the one address that the target may reach, `{{ web }}`.
+    pub pages: IndexMap<String, fact_mocks::site::Page>,
+    /// Names and their addresses: those of the first time that they are asked for, of the second, … and of any later time.
+    #[schemars(with = "BTreeMap<String, Vec<Vec<String>>>")]
+    pub names: fact_mocks::dns::Names,
 }
 
 /// A table of cases: exactly one of its fields is given.

@@ -9,8 +9,10 @@ use crate::scenario::Scenario;
 use crate::target::{self, Running, Target, TargetError};
 use fact_mocks::Mocks;
 use fact_mocks::clock::Clock;
+use fact_mocks::dns::Dns;
 use fact_mocks::journal::Journal;
 use fact_mocks::relay::{self, Relay};
+use fact_mocks::site::Site;
 use files::Files;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -75,6 +77,7 @@ pub struct World {
     /// Snapshots are written instead of compared.
     pub update_snapshots: bool,
     relay: Option<Relay>,
+    web: Option<Web>,
     sees_statements: bool,
     files: Files,
     guarded: Vec<(&'static str, String)>,
@@ -85,6 +88,32 @@ impl fmt::Debug for World {
         f.debug_struct("World")
             .field("running", &self.running)
             .finish_non_exhaustive()
+    }
+}
+
+/// What the target's web tool finds.
+#[derive(Debug)]
+struct Web {
+    site: Site,
+    dns: Dns,
+}
+
+impl Web {
+    async fn start(scenario: &Scenario, canary: &str) -> std::io::Result<Option<Self>> {
+        let Some(web) = &scenario.web else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            site: Site::start(web.pages.clone(), canary).await?,
+            dns: Dns::start(web.names.clone()).await?,
+        }))
+    }
+
+    fn environment(&self) -> [(String, String); 2] {
+        [
+            ("FACT_WEB_ALLOW".to_owned(), self.site.address.to_string()),
+            ("FACT_WEB_RESOLVER".to_owned(), self.dns.address.to_string()),
+        ]
     }
 }
 
@@ -103,6 +132,9 @@ pub enum WorldError {
     /// The relay.
     #[error("the database relay cannot listen: {0}")]
     Relay(std::io::Error),
+    /// The pages, names and canaries of the web tool.
+    #[error("the scenario's web cannot be served: {0}")]
+    Web(std::io::Error),
     /// Files and folders.
     #[error("the scenario's files cannot be written: {0}")]
     Files(std::io::Error),
@@ -167,6 +199,14 @@ impl World {
             }
         };
         let keys = Keys::draw();
+        let canary = format!("canary-{}", random_hex());
+        let web = match Web::start(scenario, &canary).await {
+            Ok(web) => web,
+            Err(error) => {
+                shut_down(relay, None, mocks, database).await;
+                return Err(WorldError::Web(error));
+            }
+        };
         let mut environment = BTreeMap::from([
             (
                 "ANTHROPIC_BASE_URL".to_owned(),
@@ -186,6 +226,7 @@ impl World {
             ("FACT_STATE_DIR".to_owned(), files.state()),
             ("FACT_FILE_ROOTS".to_owned(), files.root()),
         ]);
+        environment.extend(web.iter().flat_map(Web::environment));
         environment.extend(scenario.target.clone());
         environment.extend(config.environment.iter().cloned());
         environment.retain(|_, value| !value.is_empty());
@@ -198,12 +239,13 @@ impl World {
         let (running, client) = match started.await {
             Ok(started) => started,
             Err(error) => {
-                shut_down(relay, mocks, database).await;
+                shut_down(relay, web, mocks, database).await;
                 return Err(error);
             }
         };
         let mut guarded = vec![
             ("the canary outside the file root", files.canary()),
+            ("a canary that listens on loopback", canary),
             ("Claude's key", keys.anthropic),
             ("Arcade's key", keys.arcade),
         ];
@@ -221,6 +263,7 @@ impl World {
             database,
             update_snapshots: config.update_snapshots,
             relay,
+            web,
             sees_statements,
             files,
             guarded,
@@ -277,16 +320,35 @@ impl World {
         self.files.outside()
     }
 
+    /// Where the pages for the web tool are, and the port of the canaries.
+    pub fn web(&self) -> Option<(SocketAddr, u16)> {
+        let site = &self.web.as_ref()?.site;
+        Some((site.address, site.canary_port))
+    }
+
+    /// How often a canary was connected to so far.
+    pub fn touched(&self) -> u64 {
+        self.web.as_ref().map_or(0, |web| web.site.touched())
+    }
+
     /// Ends the target first, then what it leant on.
     pub async fn stop(self) {
         self.running.stop().await;
-        shut_down(self.relay, self.mocks, self.database).await;
+        shut_down(self.relay, self.web, self.mocks, self.database).await;
     }
 }
 
-async fn shut_down(relay: Option<Relay>, mocks: Mocks, database: ScenarioDatabase) {
+async fn shut_down(
+    relay: Option<Relay>,
+    web: Option<Web>,
+    mocks: Mocks,
+    database: ScenarioDatabase,
+) {
     if let Some(relay) = relay {
         relay.shutdown().await;
+    }
+    if let Some(web) = web {
+        web.site.shutdown().await;
     }
     mocks.shutdown().await;
     database.drop().await;

@@ -1,15 +1,18 @@
-//! Claude and Arcade that do as the scenario says, a relay before Postgres, and the books over all three.
+//! Claude and Arcade that do as the scenario says, a relay before Postgres, and the books over all three; pages, names and
+//! canaries for the web tool.
 
 pub mod arcade;
 mod body;
 pub mod claude;
 pub mod clock;
 mod control;
+pub mod dns;
 mod draw;
 pub mod journal;
 pub mod relay;
 pub mod script;
 mod server;
+pub mod site;
 mod stage;
 mod template;
 

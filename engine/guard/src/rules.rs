@@ -42,6 +42,10 @@ pub enum Rule {
     WebHeader,
     WebMethod,
     WebTooLarge,
+    WebAfterData,
+    ToolScope,
+    ToolUnknown,
+    ToolBudget,
 }
 
 impl Rule {
@@ -143,6 +147,14 @@ impl Rule {
             Self::WebHeader => ("web.header", 113, "this header is not sent"),
             Self::WebMethod => ("web.method", 113, "only GET and HEAD are sent"),
             Self::WebTooLarge => ("web.too-large", 770, "the head of the answer is too large"),
+            Self::WebAfterData => (
+                "web.after-data",
+                200,
+                "after data was read, only hosts that the asker or the operator named are asked",
+            ),
+            Self::ToolScope => ("tool.scope", 862, "this tool is not granted to you"),
+            Self::ToolUnknown => ("tool.unknown", 862, "there is no such tool"),
+            Self::ToolBudget => ("tool.budget", 770, "one question makes only so many calls"),
         }
     }
 

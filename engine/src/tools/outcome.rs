@@ -1,5 +1,6 @@
 //! What a tool call comes to, and who made it.
 
+use fact_guard::{Refusal, Rule};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -82,6 +83,11 @@ pub enum ToolError {
 }
 
 impl ToolError {
+    /// By a guard, in the rule's own words.
+    pub fn refused(rule: Rule) -> Self {
+        Refusal::of(rule).into()
+    }
+
     /// One bad argument.
     pub fn argument(path: &str, message: impl Into<String>) -> Self {
         Self::InvalidArguments {
@@ -89,6 +95,16 @@ impl ToolError {
                 path: path.to_owned(),
                 message: message.into(),
             }],
+        }
+    }
+}
+
+impl From<Refusal> for ToolError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused {
+            rule: refusal.rule.id(),
+            why: refusal.why,
+            place: refusal.line.zip(refusal.column),
         }
     }
 }

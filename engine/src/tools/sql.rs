@@ -5,7 +5,6 @@ mod sqlite;
 
 use super::outcome::{Caller, ToolError, ToolOutput};
 pub use crate::config::RoleCheck;
-use fact_guard::Refusal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -253,14 +252,14 @@ impl Database {
                                 .collect(),
                         });
                 let schema = fact_guard::sql::Schema::new(relations.collect());
-                let safe = fact_guard::sql::check(statement, &schema).map_err(refused)?;
+                let safe = fact_guard::sql::check(statement, &schema)?;
                 (
                     engine.run(&caller.tenant, &safe, &parameters, most).await?,
                     safe.tables().to_vec(),
                 )
             }
             Engine::Sqlite(engine) => {
-                fact_guard::sql::check_sqlite_text(statement).map_err(refused)?;
+                fact_guard::sql::check_sqlite_text(statement)?;
                 let granted = self
                     .visible(caller.tables.as_deref())
                     .map(|table| table.name.clone())
@@ -307,14 +306,6 @@ fn remark(comment: &str) -> String {
         String::new()
     } else {
         format!(": {comment}")
-    }
-}
-
-fn refused(refusal: Refusal) -> ToolError {
-    ToolError::Refused {
-        rule: refusal.rule.id(),
-        why: refusal.why,
-        place: refusal.line.zip(refusal.column),
     }
 }
 

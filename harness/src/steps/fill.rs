@@ -1,4 +1,5 @@
-//! Templates in steps: `{{ token.CLIENT }}`, `{{ secret.CLIENT }}`, `{{ last.PATH }}`, `{{ file_root }}`, `{{ outside }}`.
+//! Templates in steps: `{{ token.CLIENT }}`, `{{ secret.CLIENT }}`, `{{ last.PATH }}`, `{{ file_root }}`, `{{ outside }}`,
+//! `{{ web }}`, `{{ canary }}`.
 
 use crate::json_path;
 use crate::scenario::step::Verb;
@@ -21,6 +22,10 @@ impl Fill {
             ("file_root".to_owned(), world.file_root()),
             ("outside".to_owned(), world.outside()),
         ]);
+        if let Some((address, canary)) = world.web() {
+            known.insert("web".to_owned(), address.to_string());
+            known.insert("canary".to_owned(), canary.to_string());
+        }
         for client in CLIENTS {
             let secret = world
                 .client
