@@ -2,6 +2,7 @@
 
 mod allowed;
 mod cost;
+mod names;
 mod schema;
 mod tree;
 
@@ -24,8 +25,11 @@ pub struct Relation {
 /// Everything that may be read.
 #[derive(Debug, Clone, Default)]
 pub struct Schema {
-    relations: BTreeMap<(String, String), BTreeSet<String>>,
+    relations: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     columns: BTreeSet<String>,
+    /// Functions and operators that are not Postgres' own and that a bare name or symbol could mean.
+    functions: BTreeSet<String>,
+    operators: BTreeSet<String>,
 }
 
 /// What a name without a schema means.
@@ -38,26 +42,34 @@ impl Schema {
             .iter()
             .flat_map(|relation| relation.columns.iter().cloned())
             .collect();
-        let entry = |relation: Relation| {
-            (
-                (relation.schema, relation.name),
-                relation.columns.into_iter().collect(),
-            )
-        };
-        Self {
-            relations: relations.into_iter().map(entry).collect(),
+        let mut schema = Self {
             columns,
+            ..Self::default()
+        };
+        for relation in relations {
+            let named = schema.relations.entry(relation.schema).or_default();
+            named.insert(relation.name, relation.columns);
         }
+        schema
     }
 
-    fn has(&self, schema: &str, name: &str) -> bool {
+    /// Beside functions and operators of the database's owner, which must not be called by a name that looks like
+    /// one of Postgres' own.
+    #[must_use]
+    pub fn beside(mut self, functions: Vec<String>, operators: Vec<String>) -> Self {
+        self.functions.extend(functions);
+        self.operators.extend(operators);
+        self
+    }
+
+    fn columns_of(&self, schema: &str, name: &str) -> Option<&[String]> {
         let schema = if schema.is_empty() {
             DEFAULT_SCHEMA
         } else {
             schema
         };
-        self.relations
-            .contains_key(&(schema.to_owned(), name.to_owned()))
+        let columns = self.relations.get(schema)?.get(name)?;
+        Some(columns.as_slice())
     }
 }
 
@@ -66,6 +78,7 @@ impl Schema {
 pub struct ReadOnlySql {
     text: String,
     tables: Vec<String>,
+    sources: usize,
 }
 
 impl ReadOnlySql {
@@ -77,6 +90,11 @@ impl ReadOnlySql {
     /// As written, sorted, the default schema left out.
     pub fn tables(&self) -> &[String] {
         &self.tables
+    }
+
+    /// How often it reads from anything: tables, queries of its own, functions in FROM.
+    pub fn sources(&self) -> usize {
+        self.sources
     }
 }
 
@@ -165,9 +183,11 @@ pub fn check(statement: &str, schema: &Schema) -> Result<ReadOnlySql, Refusal> {
     let mut walk = tree::Walk::new(schema);
     walk.statement(statements[0].stmt.as_deref())
         .map_err(|(refusal, at)| placed(refusal, statement, at))?;
+    let (tables, sources) = walk.found();
     Ok(ReadOnlySql {
         text: statement.to_owned(),
-        tables: walk.tables(),
+        tables,
+        sources,
     })
 }
 
@@ -287,6 +307,68 @@ mod tests {
         assert_eq!(
             check(cases[1], &schema()).unwrap().tables(),
             ["companies", "financial_records"]
+        );
+    }
+
+    #[test]
+    fn a_name_after_a_dot_is_a_column_of_that_very_row_or_it_would_be_a_call() {
+        for statement in [
+            "SELECT ('/etc/passwd'::text).pg_read_file, 1 AS pg_read_file",
+            "SELECT x.pg_read_file FROM unnest(ARRAY['/etc/passwd']) x, (SELECT 1 AS pg_read_file) y",
+            "SELECT x.pg_read_file FROM unnest(ARRAY['/etc/passwd']) x WHERE EXISTS (SELECT FROM (SELECT 1 AS pg_read_file) x)",
+            "SELECT pg_read_file.pg_read_file FROM unnest(ARRAY['/etc/passwd']) pg_read_file(y)",
+            "SELECT c.full_name, 1 AS full_name FROM companies c",
+            "SELECT (c).full_name, 1 AS full_name FROM companies c",
+            "SELECT s.full_name FROM (SELECT * FROM companies) s, (SELECT 1 AS full_name) t",
+            "SELECT s.full_name FROM (SELECT id, (SELECT 1 AS full_name) AS n FROM companies) s",
+            "SELECT s.full_name FROM (SELECT id AS full_name FROM companies) s(a)",
+            "WITH s AS (SELECT * FROM companies) SELECT s.full_name, 1 AS full_name FROM s",
+            "SELECT (SELECT c.full_name FROM ((SELECT 1 AS full_name) c CROSS JOIN (SELECT 2) d) AS j) FROM companies c",
+            "SELECT 1 FROM companies c, LATERAL (SELECT c.full_name) x(full_name)",
+            "SELECT c.id FROM companies c JOIN financial_records f ON c.full_name = 'x' AND f.year = 1 CROSS JOIN (SELECT 1 AS full_name) y",
+            "SELECT (SELECT c.revenue FROM companies c) FROM financial_records c",
+        ] {
+            assert_eq!(
+                check(statement, &schema()).map_err(|refusal| refusal.rule),
+                Err(Rule::ColumnNotFound),
+                "{statement}"
+            );
+        }
+        for statement in [
+            "SELECT t.total FROM (SELECT sum(t.id) AS total FROM companies t) t",
+            "SELECT s.id, s.n FROM (SELECT *, 1 AS n FROM companies) s",
+            "SELECT j.name, j.revenue FROM (companies c JOIN financial_records f ON f.company_id = c.id) AS j",
+            "SELECT c.name, u.x, u.n FROM companies c, unnest(ARRAY[1]) WITH ORDINALITY AS u(x, n)",
+            "SELECT c.name, f.revenue FROM companies c CROSS JOIN LATERAL (SELECT r.revenue FROM financial_records r WHERE r.company_id = c.id LIMIT 1) f",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT n.i + 1 FROM n WHERE n.i < 5) SELECT n.i FROM n",
+            "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT n.i + 1 FROM n WHERE n.i < 5) SELECT n.i FROM n",
+            "SELECT v.column1, (s.c).name FROM (VALUES (1)) v, (SELECT c FROM companies c) s",
+            "SELECT g.count, g.sum, g.case, g.date FROM (SELECT count(*), sum(id), CASE WHEN true THEN 1 END, '2020-01-01'::date FROM companies) g",
+            "SELECT e.key, e.value, d.d FROM json_each('{}') e, generate_series(1, 3) d",
+            "SELECT public.companies.name, companies.id FROM public.companies",
+            "SELECT c.name FROM companies c WHERE EXISTS (SELECT FROM financial_records f WHERE f.company_id = c.id)",
+            "SELECT a.id FROM companies a JOIN companies b USING (id) AS m WHERE m.id = 1",
+        ] {
+            assert!(
+                check(statement, &schema()).is_ok(),
+                "{statement}: {:?}",
+                check(statement, &schema())
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_owner_calls_like_something_of_postgres_is_not_called() {
+        let schema = schema().beside(vec!["lower".into()], vec!["%".into()]);
+        for statement in ["SELECT lower(name) FROM companies", "SELECT 3 % 2"] {
+            assert!(check(statement, &schema).is_err(), "{statement}");
+        }
+        assert!(
+            check(
+                "SELECT pg_catalog.lower(name), upper(name) FROM companies",
+                &schema
+            )
+            .is_ok()
         );
     }
 

@@ -11,12 +11,13 @@ use std::collections::BTreeSet;
 pub struct SchemaError(String);
 
 impl Schema {
-    /// From `CREATE TABLE`, `CREATE VIEW` and `GRANT SELECT`. Where nothing is granted, all may be read.
+    /// From `CREATE TABLE`, `CREATE VIEW`, `CREATE FUNCTION` and the like, and `GRANT SELECT`. Where nothing is granted, all may be read.
     pub fn from_ddl(text: &str) -> Result<Self, SchemaError> {
         let parsed = pg_query::parse(text, pg_query::ParserOptions::default())
             .map_err(|error| SchemaError(error.to_string()))?;
         let mut relations = Vec::new();
         let mut granted: BTreeSet<(String, String)> = BTreeSet::new();
+        let (mut functions, mut operators) = (Vec::new(), Vec::new());
         for statement in &parsed.protobuf.stmts {
             match statement.stmt.as_ref().and_then(|node| node.node.as_ref()) {
                 Some(NodeEnum::CreateStmt(table)) => {
@@ -41,6 +42,17 @@ impl Schema {
                         into.map(|name| relation(name, columns_of_query(made.query.as_deref()))),
                     );
                 }
+                Some(NodeEnum::CreateFunctionStmt(made)) => {
+                    functions.extend(made.funcname.last().and_then(name_of));
+                }
+                Some(NodeEnum::DefineStmt(made)) => {
+                    let name = made.defnames.last().and_then(name_of);
+                    if made.kind == ObjectType::ObjectOperator as i32 {
+                        operators.extend(name);
+                    } else {
+                        functions.extend(name);
+                    }
+                }
                 Some(NodeEnum::GrantStmt(grant))
                     if grant.is_grant && grant.objtype == ObjectType::ObjectTable as i32 =>
                 {
@@ -62,7 +74,7 @@ impl Schema {
                 granted.contains(&(relation.schema.clone(), relation.name.clone()))
             });
         }
-        Ok(Self::new(relations))
+        Ok(Self::new(relations).beside(functions, operators))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::allowed::{FUNCTIONS, OPERATORS, SYSTEM_COLUMNS, TYPES, UNNAMED_COLUMNS};
 use super::cost;
+use super::names::{self, Columns, Item, Scopes};
 use super::{DEFAULT_SCHEMA, Schema};
 use crate::{Refusal, Rule};
 use pg_query::NodeEnum;
@@ -19,13 +20,18 @@ type Decision = Result<(), (Refusal, i32)>;
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     schema: &'a Schema,
-    /// Names of WITH queries in scope, innermost last.
-    common: Vec<&'a str>,
+    /// WITH queries in scope and their columns, innermost last.
+    common: Vec<(&'a str, Columns<'a>)>,
+    /// The WITH query whose body comes next, if it may read itself.
+    growing: Option<usize>,
+    /// What stands in FROM, as far as it can be seen.
+    scopes: Scopes<'a>,
     /// Names that the statement itself gives, anywhere in it: to columns, and to rows, which may be named as a whole.
     own: BTreeSet<&'a str>,
-    /// Columns by name, judged once all names are known.
+    /// Columns by a bare name, which can call no function; judged once all names are known.
     columns: Vec<(&'a str, i32)>,
     tables: BTreeSet<String>,
+    sources: usize,
 }
 
 fn refuse(rule: Rule, about: &str, location: i32) -> Decision {
@@ -37,7 +43,7 @@ fn texts(list: &[Node]) -> Vec<&str> {
     list.iter().filter_map(name_of).collect()
 }
 
-fn name_of(node: &Node) -> Option<&str> {
+pub(super) fn name_of(node: &Node) -> Option<&str> {
     match &node.node {
         Some(NodeEnum::String(text)) => Some(text.sval.as_str()),
         _ => None,
@@ -49,20 +55,24 @@ impl<'a> Walk<'a> {
         Self {
             schema,
             common: Vec::new(),
+            growing: None,
+            scopes: Scopes::default(),
             own: BTreeSet::new(),
             columns: Vec::new(),
             tables: BTreeSet::new(),
+            sources: 0,
         }
     }
 
-    pub(super) fn tables(self) -> Vec<String> {
-        self.tables.into_iter().collect()
+    /// The tables, and how often anything is read from.
+    pub(super) fn found(self) -> (Vec<String>, usize) {
+        (self.tables.into_iter().collect(), self.sources)
     }
 
     /// The top: one SELECT.
     pub(super) fn statement(&mut self, node: Option<&'a Node>) -> Decision {
         match node.and_then(|node| node.node.as_ref()) {
-            Some(NodeEnum::SelectStmt(select)) => self.select(select)?,
+            Some(NodeEnum::SelectStmt(select)) => drop(self.select(select)?),
             Some(NodeEnum::ExplainStmt(_)) => return refuse(Rule::Explain, "", -1),
             _ => return refuse(Rule::NotARead, "", -1),
         }
@@ -81,6 +91,15 @@ impl<'a> Walk<'a> {
 
     fn all(&mut self, nodes: &'a [Node]) -> Decision {
         nodes.iter().try_for_each(|node| self.visit(node))
+    }
+
+    /// Whether a field of some row may have this name; what the statement calls so itself does not count.
+    fn is_field(&self, name: &str) -> bool {
+        let numbered = name
+            .strip_prefix('f')
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
+        let known = self.schema.columns.contains(name) || matches!(name, "key" | "value");
+        (known || numbered) && !self.schema.functions.contains(name)
     }
 
     fn maybe(&mut self, node: Option<&'a Node>) -> Decision {
@@ -111,16 +130,13 @@ impl<'a> Walk<'a> {
             | NodeEnum::AConst(_)
             | NodeEnum::ParamRef(_)
             | NodeEnum::AStar(_) => Ok(()),
-            NodeEnum::SelectStmt(select) => self.select(select),
-            NodeEnum::RangeVar(relation) => self.relation(relation),
+            NodeEnum::SelectStmt(select) => self.select(select).map(drop),
             NodeEnum::ColumnRef(column) => self.column(column),
             NodeEnum::FuncCall(call) => self.function(call),
             NodeEnum::AExpr(expression) => self.operation(expression),
             NodeEnum::TypeName(kind) => self.type_name(kind),
-            NodeEnum::JoinExpr(join) => self.join(join),
             NodeEnum::SubLink(link) => self.sub_link(link),
             NodeEnum::WindowDef(window) => self.window(window),
-            NodeEnum::CommonTableExpr(query) => self.common_table(query),
             NodeEnum::ColumnDef(column) => self.column_definition(column),
             NodeEnum::List(list) => self.all(&list.items),
             NodeEnum::ResTarget(target) => {
@@ -129,7 +145,7 @@ impl<'a> Walk<'a> {
                 self.maybe(target.val.as_deref())
             }
             NodeEnum::SortBy(sort) => {
-                operator(&sort.use_op, sort.location)?;
+                self.operator(&sort.use_op, sort.location)?;
                 self.maybe(sort.node.as_deref())
             }
             NodeEnum::TypeCast(cast) => {
@@ -138,35 +154,13 @@ impl<'a> Walk<'a> {
                 }
                 self.maybe(cast.arg.as_deref())
             }
-            NodeEnum::RangeSubselect(query) => {
-                self.alias(query.alias.as_ref());
-                self.maybe(query.subquery.as_deref())
-            }
-            NodeEnum::RangeFunction(function) => {
-                self.alias(function.alias.as_ref());
-                self.all(&function.functions)?;
-                self.all(&function.coldeflist)
-            }
-            NodeEnum::RangeTableSample(sample) => {
-                if !matches!(
-                    texts(&sample.method).as_slice(),
-                    ["system" | "bernoulli"] | ["pg_catalog", "system" | "bernoulli"]
-                ) {
-                    return refuse(Rule::FunctionNotAllowed, "", sample.location);
-                }
-                self.maybe(sample.relation.as_deref())?;
-                self.all(&sample.args)?;
-                self.maybe(sample.repeatable.as_deref())
-            }
             NodeEnum::AIndirection(indirection) => {
-                // `(row).name` is a column, or else a call of a function.
-                self.columns.extend(
-                    indirection
-                        .indirection
-                        .iter()
-                        .filter_map(name_of)
-                        .map(|name| (name, -1)),
-                );
+                // `(value).name` is a field, or else a call of the function of that name with the value.
+                for name in indirection.indirection.iter().filter_map(name_of) {
+                    if !self.is_field(name) {
+                        return refuse(Rule::ColumnNotFound, name, -1);
+                    }
+                }
                 self.all(&indirection.indirection)?;
                 self.maybe(indirection.arg.as_deref())
             }
@@ -216,7 +210,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A SELECT with the WITH queries that only it sees.
-    fn select(&mut self, select: &'a SelectStmt) -> Decision {
+    fn select(&mut self, select: &'a SelectStmt) -> Result<Columns<'a>, (Refusal, i32)> {
         let SelectStmt {
             distinct_clause,
             into_clause,
@@ -240,22 +234,36 @@ impl<'a> Walk<'a> {
             rarg,
         } = select;
         if into_clause.is_some() {
-            return refuse(Rule::SelectInto, "", -1);
+            return Err((Refusal::of(Rule::SelectInto), -1));
         }
         if !locking_clause.is_empty() {
-            return refuse(Rule::LockingClause, "", -1);
+            return Err((Refusal::of(Rule::LockingClause), -1));
         }
+        let growing = self.growing.take();
         let outside = self.common.len();
         if let Some(with) = with_clause {
             self.with(with)?;
         }
-        for half in [larg, rarg].into_iter().flatten() {
+        let mut columns = Columns::new();
+        if let Some(half) = larg {
+            columns = self.select(half)?;
+            if let Some(at) = growing {
+                let known = &mut self.common[at].1;
+                let named = known.len();
+                known.extend(columns.iter().skip(named).cloned());
+            }
+        }
+        if let Some(half) = rarg {
             self.select(half)?;
         }
+        let scope = self.scopes.open();
+        for item in from_clause {
+            self.from(item, &scope)?;
+        }
+        self.scopes.show(&scope);
         for list in [
             distinct_clause,
             target_list,
-            from_clause,
             group_clause,
             window_clause,
             values_lists,
@@ -266,8 +274,14 @@ impl<'a> Walk<'a> {
         for one in [where_clause, having_clause, limit_offset, limit_count] {
             self.maybe(one.as_deref())?;
         }
+        if let Some(NodeEnum::List(row)) = values_lists.first().and_then(|row| row.node.as_ref()) {
+            columns = names::of_values(row.items.len());
+            self.sources += usize::from(values_lists.len() > 1);
+        }
+        columns.extend(names::of_targets(target_list, &self.scopes, &scope));
+        self.scopes.close(&scope);
         self.common.truncate(outside);
-        Ok(())
+        Ok(columns)
     }
 
     /// A WITH query sees those before it; a recursive one all of them, itself too.
@@ -277,23 +291,36 @@ impl<'a> Walk<'a> {
             recursive,
             location: _,
         } = with;
-        let named = ctes.iter().filter_map(|node| match &node.node {
-            Some(NodeEnum::CommonTableExpr(query)) => Some(query.ctename.as_str()),
+        let queries = ctes.iter().filter_map(|node| match &node.node {
+            Some(NodeEnum::CommonTableExpr(query)) => Some(query.as_ref()),
             _ => None,
         });
         if *recursive {
-            self.common.extend(named);
             cost::recursion(ctes)?;
-            return self.all(ctes);
+            let first = self.common.len();
+            let known = queries.clone().map(|query| {
+                let given = query
+                    .aliascolnames
+                    .iter()
+                    .filter_map(name_of)
+                    .map(Into::into);
+                (query.ctename.as_str(), given.collect())
+            });
+            self.common.extend(known);
+            for (at, query) in queries.enumerate() {
+                self.growing = Some(first + at);
+                self.common[first + at].1 = self.common_table(query)?;
+            }
+            return Ok(());
         }
-        for (query, name) in ctes.iter().zip(named) {
-            self.visit(query)?;
-            self.common.push(name);
+        for query in queries {
+            let columns = self.common_table(query)?;
+            self.common.push((&query.ctename, columns));
         }
         Ok(())
     }
 
-    fn common_table(&mut self, query: &'a CommonTableExpr) -> Decision {
+    fn common_table(&mut self, query: &'a CommonTableExpr) -> Result<Columns<'a>, (Refusal, i32)> {
         let CommonTableExpr {
             ctename,
             aliascolnames,
@@ -311,6 +338,7 @@ impl<'a> Walk<'a> {
         } = query;
         self.own.insert(ctename);
         self.own.extend(aliascolnames.iter().filter_map(name_of));
+        let mut made = Columns::new();
         if let Some(CteSearchClause {
             search_col_list,
             search_breadth_first: _,
@@ -319,6 +347,7 @@ impl<'a> Walk<'a> {
         }) = search_clause
         {
             self.own.insert(search_seq_column);
+            made.push(search_seq_column.into());
             self.all(search_col_list)?;
         }
         if let Some(cycle) = cycle_clause {
@@ -334,16 +363,23 @@ impl<'a> Walk<'a> {
                 cycle_mark_collation: _,
                 cycle_mark_neop: _,
             } = cycle.as_ref();
-            self.own
-                .extend([cycle_mark_column.as_str(), cycle_path_column.as_str()]);
+            let marks = [cycle_mark_column.as_str(), cycle_path_column.as_str()];
+            self.own.extend(marks);
+            made.extend(marks.map(Into::into));
             self.all(cycle_col_list)?;
             self.maybe(cycle_mark_value.as_deref())?;
             self.maybe(cycle_mark_default.as_deref())?;
         }
-        self.maybe(ctequery.as_deref())
+        let mut columns = match ctequery.as_ref().and_then(|query| query.node.as_ref()) {
+            Some(NodeEnum::SelectStmt(select)) => self.select(select)?,
+            _ => return Err((Refusal::of(Rule::WritesInCte), -1)),
+        };
+        names::rename(&mut columns, aliascolnames);
+        columns.extend(made);
+        Ok(columns)
     }
 
-    fn relation(&mut self, relation: &'a RangeVar) -> Decision {
+    fn relation(&mut self, relation: &'a RangeVar) -> Result<Item<'a>, (Refusal, i32)> {
         let RangeVar {
             catalogname,
             schemaname,
@@ -355,26 +391,84 @@ impl<'a> Walk<'a> {
         } = relation;
         self.alias(alias.as_ref());
         self.own.insert(relname);
-        if catalogname.is_empty()
-            && schemaname.is_empty()
-            && self.common.contains(&relname.as_str())
-        {
-            return Ok(());
+        self.sources += 1;
+        let bare = catalogname.is_empty() && schemaname.is_empty();
+        let common = self.common.iter().rev().find(|(name, _)| name == relname);
+        if let Some((_, columns)) = common.filter(|_| bare) {
+            return Ok(Item::new(relname, columns.clone(), alias.as_ref()));
         }
         let system = |name: &str| name.starts_with("pg_") || name == "information_schema";
         if system(schemaname) || (schemaname.is_empty() && system(relname)) {
-            return refuse(Rule::Catalog, relname, *location);
+            return Err((Refusal::new(Rule::Catalog, relname), *location));
         }
-        if !catalogname.is_empty() || !self.schema.has(schemaname, relname) {
-            return refuse(Rule::RelationNotAllowed, relname, *location);
-        }
+        let known = self.schema.columns_of(schemaname, relname);
+        let Some(columns) = known.filter(|_| catalogname.is_empty()) else {
+            return Err((Refusal::new(Rule::RelationNotAllowed, relname), *location));
+        };
         let plain = schemaname.is_empty() || schemaname == DEFAULT_SCHEMA;
         self.tables.insert(if plain {
             relname.clone()
         } else {
             format!("{schemaname}.{relname}")
         });
-        Ok(())
+        let columns = columns.iter().map(|name| name.as_str().into()).collect();
+        Ok(Item::new(relname, columns, alias.as_ref()))
+    }
+
+    /// What stands in FROM: read, judged, and added to the scope.
+    fn from(&mut self, node: &'a Node, scope: &names::Scope) -> Decision {
+        match &node.node {
+            Some(NodeEnum::RangeVar(relation)) => {
+                let item = self.relation(relation)?;
+                self.scopes.add(item);
+                Ok(())
+            }
+            Some(NodeEnum::RangeSubselect(query)) => {
+                self.alias(query.alias.as_ref());
+                let Some(NodeEnum::SelectStmt(select)) = query
+                    .subquery
+                    .as_ref()
+                    .and_then(|query| query.node.as_ref())
+                else {
+                    return refuse(Rule::ConstructNotAllowed, "", -1);
+                };
+                // Only LATERAL sees what stands before it.
+                let beside = query.lateral.then(|| self.scopes.show(scope));
+                let columns = self.select(select)?;
+                if beside.is_some() {
+                    self.scopes.hide();
+                }
+                self.scopes
+                    .add(Item::new("", columns, query.alias.as_ref()));
+                Ok(())
+            }
+            Some(NodeEnum::RangeFunction(function)) => {
+                self.alias(function.alias.as_ref());
+                self.sources += 1;
+                self.scopes.show(scope);
+                self.all(&function.functions)?;
+                self.all(&function.coldeflist)?;
+                self.scopes.hide();
+                self.scopes.add(names::of_function(function));
+                Ok(())
+            }
+            Some(NodeEnum::RangeTableSample(sample)) => {
+                if !matches!(
+                    texts(&sample.method).as_slice(),
+                    ["system" | "bernoulli"] | ["pg_catalog", "system" | "bernoulli"]
+                ) {
+                    return refuse(Rule::FunctionNotAllowed, "", sample.location);
+                }
+                self.all(&sample.args)?;
+                self.maybe(sample.repeatable.as_deref())?;
+                match sample.relation.as_deref() {
+                    Some(relation) => self.from(relation, scope),
+                    None => refuse(Rule::ConstructNotAllowed, "", sample.location),
+                }
+            }
+            Some(NodeEnum::JoinExpr(join)) => self.join(join, scope),
+            _ => refuse(Rule::ConstructNotAllowed, "", -1),
+        }
     }
 
     fn column(&mut self, column: &'a ColumnRef) -> Decision {
@@ -385,8 +479,17 @@ impl<'a> Walk<'a> {
         if SYSTEM_COLUMNS.contains(&last) && !self.schema.columns.contains(last) {
             return refuse(Rule::Catalog, last, *location);
         }
-        self.columns.push((last, *location));
-        Ok(())
+        let Some(row) = fields.iter().rev().nth(1).and_then(name_of) else {
+            self.columns.push((last, *location));
+            return Ok(());
+        };
+        // `row.name` that is no column of the row is a call of the function of that name with the row.
+        let is_column = self.scopes.find(row).is_some_and(|item| item.has(last));
+        if is_column {
+            Ok(())
+        } else {
+            refuse(Rule::ColumnNotFound, last, *location)
+        }
     }
 
     fn function(&mut self, call: &'a FuncCall) -> Decision {
@@ -408,7 +511,9 @@ impl<'a> Walk<'a> {
             [name] | ["pg_catalog", name] => *name,
             _ => return refuse(Rule::FunctionNotAllowed, &names.join("."), *location),
         };
-        if FUNCTIONS.binary_search(&name).is_err() {
+        if FUNCTIONS.binary_search(&name).is_err()
+            || (names.len() == 1 && self.schema.functions.contains(name))
+        {
             return refuse(Rule::FunctionNotAllowed, name, *location);
         }
         if cost::of_call(name, args) {
@@ -449,7 +554,7 @@ impl<'a> Walk<'a> {
             rexpr_list_end: _,
             location,
         } = expression;
-        operator(name, *location)?;
+        self.operator(name, *location)?;
         self.maybe(lexpr.as_deref())?;
         self.maybe(rexpr.as_deref())
     }
@@ -464,12 +569,12 @@ impl<'a> Walk<'a> {
             subselect,
             location,
         } = link;
-        operator(oper_name, *location)?;
+        self.operator(oper_name, *location)?;
         self.maybe(testexpr.as_deref())?;
         self.maybe(subselect.as_deref())
     }
 
-    fn join(&mut self, join: &'a JoinExpr) -> Decision {
+    fn join(&mut self, join: &'a JoinExpr, scope: &names::Scope) -> Decision {
         let JoinExpr {
             jointype: _,
             is_natural: _,
@@ -489,9 +594,28 @@ impl<'a> Walk<'a> {
                 .filter_map(name_of)
                 .map(|name| (name, -1)),
         );
-        self.maybe(larg.as_deref())?;
-        self.maybe(rarg.as_deref())?;
-        self.maybe(quals.as_deref())
+        let own = self.scopes.inner();
+        for side in [larg, rarg] {
+            match side.as_deref() {
+                Some(side) => self.from(side, scope)?,
+                None => return refuse(Rule::ConstructNotAllowed, "", -1),
+            }
+        }
+        // A condition sees the two sides of its join, and nothing beside them.
+        self.scopes.show(&own);
+        self.maybe(quals.as_deref())?;
+        self.scopes.hide();
+        if let Some(alias) = join_using_alias {
+            let columns = using_clause.iter().filter_map(name_of).map(Into::into);
+            let item = Item::new("", columns.collect(), Some(alias));
+            self.scopes.add(item);
+        }
+        if alias.is_some() {
+            // Its sides cannot be seen any more.
+            let columns = self.scopes.take(&own);
+            self.scopes.add(Item::new("", columns, alias.as_ref()));
+        }
+        Ok(())
     }
 
     /// A column of a record that a function in FROM gives.
@@ -532,16 +656,18 @@ impl<'a> Walk<'a> {
         self.all(typmods)?;
         self.all(array_bounds)
     }
-}
 
-/// Operators by their symbol, or as what the grammar calls its own.
-fn operator(names: &[Node], location: i32) -> Decision {
-    let known = |name: &&str| {
-        OPERATORS.contains(name) || name.starts_with("BETWEEN") || name.starts_with("NOT BETWEEN")
-    };
-    match texts(names).as_slice() {
-        [] => Ok(()),
-        [name] | ["pg_catalog", name] if known(name) => Ok(()),
-        names => refuse(Rule::OperatorNotAllowed, &names.join("."), location),
+    /// Operators by their symbol, or as what the grammar calls its own.
+    fn operator(&self, names: &[Node], location: i32) -> Decision {
+        let known = |name: &&str| {
+            let plain = OPERATORS.contains(name) && !self.schema.operators.contains(*name);
+            plain || name.starts_with("BETWEEN") || name.starts_with("NOT BETWEEN")
+        };
+        match texts(names).as_slice() {
+            [] => Ok(()),
+            [name] if known(name) => Ok(()),
+            ["pg_catalog", name] if OPERATORS.contains(name) => Ok(()),
+            names => refuse(Rule::OperatorNotAllowed, &names.join("."), location),
+        }
     }
 }
