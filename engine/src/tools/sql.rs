@@ -5,10 +5,11 @@ mod sqlite;
 
 use super::outcome::{Caller, ToolError, ToolOutput};
 pub use crate::config::RoleCheck;
+use fact_guard::sql::{Relation, Schema};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
 
@@ -76,6 +77,13 @@ impl Table {
     }
 }
 
+/// What the database's owner has made besides tables, and a bare name could mean.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    pub(crate) functions: Vec<String>,
+    pub(crate) operators: Vec<String>,
+}
+
 /// Rows, however they were read.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
@@ -92,6 +100,9 @@ pub struct Database(Arc<Inner>);
 struct Inner {
     engine: Engine,
     tables: Vec<Table>,
+    beside: Beside,
+    /// What the guard knows, by data scope.
+    schemas: Mutex<HashMap<Option<Vec<String>>, Arc<Schema>>>,
     changes: broadcast::Sender<Change>,
     samples: Vec<Value>,
 }
@@ -111,16 +122,18 @@ impl Database {
     /// Connects, checks the role, reads the schema, and follows changes.
     pub async fn connect(config: DatabaseConfig) -> Result<Self, ConnectError> {
         let (changes, _) = broadcast::channel(1024);
-        let (engine, tables) = if let Some(path) = config.url.strip_prefix("sqlite:") {
+        let (engine, tables, beside) = if let Some(path) = config.url.strip_prefix("sqlite:") {
             let (engine, tables) = sqlite::open(path, config.tool_timeout, changes.clone())?;
-            (Engine::Sqlite(engine), tables)
+            (Engine::Sqlite(engine), tables, Beside::default())
         } else {
-            let (engine, tables) = postgres::open(&config, changes.clone()).await?;
-            (Engine::Postgres(engine), tables)
+            let (engine, tables, beside) = postgres::open(&config, changes.clone()).await?;
+            (Engine::Postgres(engine), tables, beside)
         };
         Ok(Self(Arc::new(Inner {
             engine,
             tables,
+            beside,
+            schemas: Mutex::default(),
             changes,
             samples: config.samples,
         })))
@@ -156,6 +169,36 @@ impl Database {
             })
         };
         self.0.tables.iter().filter(within)
+    }
+
+    /// What the guard knows of a data scope.
+    fn schema(&self, scope: Option<&[String]>) -> Arc<Schema> {
+        let mut known = self
+            .0
+            .schemas
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let made = known
+            .entry(scope.map(<[String]>::to_vec))
+            .or_insert_with(|| Arc::new(self.make_schema(scope)));
+        made.clone()
+    }
+
+    fn make_schema(&self, scope: Option<&[String]>) -> Schema {
+        let relations = self.visible(scope).map(|table| Relation {
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            columns: table
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect(),
+        });
+        let Beside {
+            functions,
+            operators,
+        } = &self.0.beside;
+        Schema::new(relations.collect()).beside(functions.clone(), operators.clone())
     }
 
     /// The tables within a data scope, in words, the same each time.
@@ -240,18 +283,7 @@ impl Database {
         let began = std::time::Instant::now();
         let (rows, tables) = match &self.0.engine {
             Engine::Postgres(engine) => {
-                let relations =
-                    self.visible(caller.tables.as_deref())
-                        .map(|table| fact_guard::sql::Relation {
-                            schema: table.schema.clone(),
-                            name: table.name.clone(),
-                            columns: table
-                                .columns
-                                .iter()
-                                .map(|column| column.name.clone())
-                                .collect(),
-                        });
-                let schema = fact_guard::sql::Schema::new(relations.collect());
+                let schema = self.schema(caller.tables.as_deref());
                 let safe = fact_guard::sql::check(statement, &schema)?;
                 (
                     engine.run(&caller.tenant, &safe, &parameters, most).await?,

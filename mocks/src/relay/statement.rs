@@ -58,7 +58,8 @@ fn one_names_relation(tokens: &[Token]) -> bool {
     let Some(first) = tokens.iter().find_map(Token::keyword) else {
         return false;
     };
-    if SILENT.contains(&first) {
+    let analyzes = |token: &Token| matches!(token.keyword(), Some("analyze" | "analyse"));
+    if SILENT.contains(&first) && !(first == "explain" && tokens.iter().any(analyzes)) {
         return false;
     }
     // What these run cannot be seen in their text.

@@ -69,6 +69,12 @@ impl<'a> Walk<'a> {
         (self.tables.into_iter().collect(), self.sources)
     }
 
+    /// What a query gives, where it may be read.
+    pub(super) fn columns_of(&mut self, select: &'a SelectStmt) -> Option<Vec<String>> {
+        let columns = self.select(select).ok()?;
+        Some(columns.into_iter().map(Into::into).collect())
+    }
+
     /// The top: one SELECT.
     pub(super) fn statement(&mut self, node: Option<&'a Node>) -> Decision {
         match node.and_then(|node| node.node.as_ref()) {

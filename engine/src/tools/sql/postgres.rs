@@ -3,9 +3,11 @@
 mod values;
 
 use super::{
-    Change, Column, ConnectError, DatabaseConfig, MOST_BYTES, RoleCheck, Rows, Table, distinct,
+    Beside, Change, Column, ConnectError, DatabaseConfig, MOST_BYTES, RoleCheck, Rows, Table,
+    distinct,
 };
 use crate::tools::outcome::{ToolError, Violation};
+use fact_guard::Rule;
 use fact_guard::sql::ReadOnlySql;
 use futures_util::StreamExt as _;
 use serde_json::Value;
@@ -59,10 +61,19 @@ const BASES: &str = "WITH RECURSIVE rests(top, at) AS (SELECT c.oid, c.oid FROM 
     JOIN pg_class b ON b.oid = rests.at AND b.relkind IN ('r', 'p') JOIN pg_namespace bn ON bn.oid = b.relnamespace \
     WHERE tn.nspname NOT IN ('pg_catalog', 'information_schema') AND tn.nspname NOT LIKE 'pg\\_%'";
 
+/// Functions and operators of the owner that a bare name could mean; those of extensions are as good as Postgres' own.
+const BESIDE: &str = "SELECT 'function', p.proname::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public' \
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e') \
+    UNION SELECT 'operator', o.oprname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE n.nspname = 'public' \
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e')";
+
+/// By the planner's reckoning. Questions of analysts stay below a thousand, products of tables go into the millions.
+const MOST_COST: f64 = 1e6;
+
 pub(super) async fn open(
     config: &DatabaseConfig,
     changes: broadcast::Sender<Change>,
-) -> Result<(Postgres, Vec<Table>), ConnectError> {
+) -> Result<(Postgres, Vec<Table>, Beside), ConnectError> {
     let options: PgConnectOptions = config.url.parse().map_err(|_| {
         ConnectError::Unreachable("it is no `postgres://USER:PASSWORD@HOST:PORT/NAME`".into())
     })?;
@@ -86,6 +97,7 @@ pub(super) async fn open(
         }
     }
     let tables = schema(&probe).await.map_err(unreachable)?;
+    let beside = beside(&probe).await.map_err(unreachable)?;
     let listener = listen(&options).await.map_err(unreachable)?;
     tokio::spawn(follow(options, listener, changes));
     Ok((
@@ -95,7 +107,21 @@ pub(super) async fn open(
             timeout: config.tool_timeout,
         },
         tables,
+        beside,
     ))
+}
+
+async fn beside(probe: &PgPool) -> sqlx::Result<Beside> {
+    let mut beside = Beside::default();
+    for row in probe.fetch_all(BESIDE).await? {
+        let (kind, name): (String, String) = (row.get(0), row.get(1));
+        if kind == "operator" {
+            beside.operators.push(name);
+        } else {
+            beside.functions.push(name);
+        }
+    }
+    Ok(beside)
 }
 
 async fn schema(probe: &PgPool) -> sqlx::Result<Vec<Table>> {
@@ -181,7 +207,9 @@ impl Postgres {
         most: u64,
     ) -> Result<Rows, ToolError> {
         let begin = format!(
-            "BEGIN READ ONLY; SET LOCAL statement_timeout = {}; SELECT set_config('fact.tenant', '{}', true)",
+            "BEGIN READ ONLY; SELECT set_config('search_path', 'public', true), set_config('statement_timeout', '{}', true), \
+             set_config('lock_timeout', '500', true), set_config('idle_in_transaction_session_timeout', '10000', true), \
+             set_config('fact.tenant', '{}', true)",
             self.timeout.as_millis(),
             tenant.replace('\'', "''")
         );
@@ -191,7 +219,9 @@ impl Postgres {
         if outcome.as_ref().is_ok_and(|rows| !rows.truncated)
             || matches!(
                 &outcome,
-                Err(ToolError::Failed(_) | ToolError::InvalidArguments { .. })
+                Err(ToolError::Failed(_)
+                    | ToolError::InvalidArguments { .. }
+                    | ToolError::Refused { .. })
             )
         {
             lease.give_back();
@@ -265,8 +295,13 @@ async fn read(
         .prepare(statement)
         .await
         .map_err(|error| failure(&error))?;
+    let parameters = arguments(&prepared, parameters)?;
+    // One scan costs what its table costs, and the clock ends it; what is read together can multiply.
+    if safe.sources() > 1 {
+        judge_cost(connection, safe, &parameters).await?;
+    }
     let mut query = prepared.query();
-    for parameter in arguments(&prepared, parameters)? {
+    for parameter in parameters {
         query = query.bind(parameter);
     }
     let names = distinct(
@@ -312,6 +347,30 @@ async fn read(
         rows.values.push(told);
     }
     Ok(rows)
+}
+
+/// Refuses what the planner takes to be a product of tables. The plan is looked at, and not run.
+async fn judge_cost(
+    connection: &mut sqlx::PgConnection,
+    safe: &ReadOnlySql,
+    parameters: &[values::Parameter],
+) -> Result<(), ToolError> {
+    let explain = format!("EXPLAIN (FORMAT JSON) {}", safe.text());
+    let mut query = sqlx::query(AssertSqlSafe(explain)).persistent(false);
+    for parameter in parameters {
+        query = query.bind(parameter.clone());
+    }
+    let row = query
+        .fetch_one(connection)
+        .await
+        .map_err(|error| failure(&error))?;
+    let plan: Value = row.try_get(0).map_err(|error| failure(&error))?;
+    let cost = plan[0]["Plan"]["Total Cost"].as_f64();
+    if cost.is_some_and(|cost| cost <= MOST_COST) {
+        Ok(())
+    } else {
+        Err(ToolError::refused(Rule::TooCostly))
+    }
 }
 
 /// The parameters in the form that the statement wants; one violation per value that does not fit.

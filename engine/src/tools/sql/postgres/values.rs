@@ -270,6 +270,7 @@ fn array(element: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
 }
 
 /// A parameter in the binary form of the type that the statement wants.
+#[derive(Clone)]
 pub(super) struct Parameter {
     info: PgTypeInfo,
     bytes: Option<Vec<u8>>,
