@@ -203,6 +203,15 @@ impl ScenarioDatabase {
         .map_err(DatabaseError::Statement)
     }
 
+    /// A session of the owner's, directly.
+    pub async fn connect_as_owner(&self) -> Result<sqlx::PgConnection, DatabaseError> {
+        match &self.0 {
+            Inner::Postgres(clone) => clone.connect().await,
+            Inner::Sqlite(_) => Err("SQLite has no sessions".into()),
+        }
+        .map_err(DatabaseError::Statement)
+    }
+
     /// Changes when any table or object does.
     pub async fn fingerprint(&self) -> Result<String, DatabaseError> {
         match &self.0 {

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod database;
 pub mod expect;
+pub mod fuzz;
 pub mod gates;
 pub mod json_path;
 pub mod load;

@@ -46,10 +46,11 @@ pub(crate) fn line(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// Control characters, what turns the direction of writing, and what is no character at all.
+/// Control characters, what turns the direction of writing or has no width, tags, and what is no character at all.
 fn is_unseen(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

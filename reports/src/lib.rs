@@ -3,6 +3,7 @@
 mod escape;
 mod histogram;
 pub mod html;
+pub mod hunt;
 pub mod junit;
 pub mod markdown;
 pub mod run;

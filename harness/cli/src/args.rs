@@ -48,6 +48,8 @@ pub(crate) enum Command {
     },
     /// The reference guard's verdict on a statement, a path or a URL
     Guard(GuardArgs),
+    /// Hunts a validator of statements, paths or URLs for bypasses, refusals of legitimate use, crashes and stalls
+    Fuzz(FuzzArgs),
     /// Repeats a run's verdict and exit code
     Verdict {
         /// A `verdict.json`
@@ -139,6 +141,72 @@ pub(crate) struct GuardArgs {
     /// The dialect of statements that name none
     #[arg(long, env = "FACT_GUARD_DIALECT", default_value = "postgres")]
     pub(crate) dialect: Dialect,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  fact fuzz sql                                          hunt the reference guard for a minute
+  fact fuzz sql --time 10m --seed 7 --out hunt
+  fact fuzz sql -- python3 my_validator.py               a command that answers lines: {\"statement\"} with {\"verdict\"}
+  fact fuzz sql --target http://127.0.0.1:18080 --as alice:SECRET
+  fact fuzz url -- ./my-validator --json-lines
+
+A command is given one JSON object a line, `{\"id\",\"statement\"|\"path\"|\"url\"}`, and answers each with one line,
+`{\"verdict\":\"accept\"|\"refuse\",\"rule\"?}`. Statements may read the tables of `fact fuzz sql --print-schema`.")]
+pub(crate) struct FuzzArgs {
+    /// What is hunted
+    pub(crate) kind: GuardKind,
+    /// `reference`, or the address of an implementation; a command after `--` instead
+    #[arg(long, env = "FACT_FUZZ_TARGET", default_value = "reference")]
+    pub(crate) target: String,
+    /// The client as which an implementation is asked, `ID:SECRET`
+    #[arg(
+        long = "as",
+        value_name = "ID:SECRET",
+        env = "FACT_FUZZ_AS",
+        hide_env_values = true
+    )]
+    pub(crate) client: Option<String>,
+    /// How long, such as `30s` or `10m`
+    #[arg(long, env = "FACT_FUZZ_TIME", default_value = "1m", value_parser = duration)]
+    pub(crate) time: std::time::Duration,
+    /// At most so many texts; a seed and a number repeat a hunt exactly
+    #[arg(long, env = "FACT_FUZZ_MOST")]
+    pub(crate) most: Option<u64>,
+    /// What everything is drawn from
+    #[arg(long, env = "FACT_FUZZ_SEED", default_value_t = 42)]
+    pub(crate) seed: u64,
+    /// Where accepted statements run: `auto`, `docker`, `binaries` or a URL
+    #[arg(long, env = "FACT_FUZZ_DATABASE", default_value = "auto")]
+    pub(crate) database: String,
+    /// Files of statements, one a line, that are changed and mixed in
+    #[arg(long, env = "FACT_FUZZ_CORPUS")]
+    pub(crate) corpus: Option<PathBuf>,
+    /// The folder for findings
+    #[arg(long, env = "FACT_FUZZ_OUT", default_value = "fact-report/hunt")]
+    pub(crate) out: PathBuf,
+    /// Prints the SQL that makes the tables, and ends
+    #[arg(long)]
+    pub(crate) print_schema: bool,
+    /// A validator that answers lines of JSON
+    #[arg(last = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// `90`, `90s`, `10m`, `1h`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "write a number with `s`, `m` or `h`, such as `90s`".to_owned())?;
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        other => return Err(format!("`{other}` is no unit; use `s`, `m` or `h`")),
+    };
+    Ok(std::time::Duration::from_secs(number * unit))
 }
 
 #[derive(Debug, clap::Args)]

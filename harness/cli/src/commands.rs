@@ -1,5 +1,6 @@
 //! From what was typed to what is done.
 
+mod fuzz;
 mod guard;
 mod mocks;
 mod run;
@@ -52,6 +53,7 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Scenario(command) => scenario::scenario(&command),
         Command::Report { run, out } => saved::report(&run, &out),
         Command::Guard(args) => guard::guard(&args),
+        Command::Fuzz(args) => fuzz::fuzz(args).await,
         Command::Verdict { file } => saved::verdict(&file),
     }
 }

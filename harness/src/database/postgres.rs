@@ -232,7 +232,7 @@ impl Clone {
         )
     }
 
-    async fn connect(&self) -> Result<PgConnection, String> {
+    pub(super) async fn connect(&self) -> Result<PgConnection, String> {
         PgConnection::connect_with(&self.owner.clone().database(&self.name))
             .await
             .map_err(text)

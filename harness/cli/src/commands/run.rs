@@ -143,7 +143,7 @@ fn environment(pairs: &[String]) -> Result<Vec<(String, String)>, Failure> {
     clippy::disallowed_methods,
     reason = "the command reads the environment"
 )]
-fn image() -> Option<String> {
+pub(crate) fn image() -> Option<String> {
     std::env::var("FACT_POSTGRES_IMAGE")
         .ok()
         .filter(|image| !image.is_empty())

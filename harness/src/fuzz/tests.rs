@@ -1,0 +1,81 @@
+use super::*;
+
+fn config(subject: Subject, seed: u64, most: u64) -> Config {
+    Config {
+        subject,
+        seed,
+        time: Duration::from_mins(2),
+        most: Some(most),
+        database: Request {
+            kind: "binaries".into(),
+            image: None,
+        },
+        corpus: Vec::new(),
+    }
+}
+
+fn reference() -> Target {
+    let schema = fact_guard::sql::Schema::from_ddl(&world("f")).expect("a schema");
+    Target::Reference {
+        schema: Box::new(schema),
+        root: places::ROOT.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn the_reference_lets_no_path_and_no_url_through_and_refuses_no_legitimate_one() {
+    for subject in [Subject::Path, Subject::Url] {
+        let hunt = hunt(
+            config(subject, 1, 50_000),
+            reference(),
+            std::future::pending(),
+            &mut |_| {},
+        )
+        .await
+        .expect("a hunt");
+        assert!(hunt.findings.is_empty(), "{}", hunt.in_words());
+        assert!(hunt.accepted > 5_000, "{}", hunt.in_words());
+    }
+}
+
+#[tokio::test]
+async fn careless_validators_of_paths_and_urls_are_found_out() {
+    let no_dots = Target::Function(Box::new(|text| {
+        !text.contains("..") && !text.starts_with('/')
+    }));
+    let found = hunt(
+        config(Subject::Path, 1, 20_000),
+        no_dots,
+        std::future::pending(),
+        &mut |_| {},
+    )
+    .await
+    .expect("a hunt");
+    let families: Vec<&str> = found
+        .findings
+        .iter()
+        .map(|found| found.family.as_str())
+        .collect();
+    for family in ["above the root", "hidden", "key"] {
+        assert!(families.contains(&family), "{families:?}");
+    }
+    let no_loopback = Target::Function(Box::new(|text| {
+        text.starts_with("http") && !text.contains("127.0.0.1") && !text.contains("localhost")
+    }));
+    let found = hunt(
+        config(Subject::Url, 1, 20_000),
+        no_loopback,
+        std::future::pending(),
+        &mut |_| {},
+    )
+    .await
+    .expect("a hunt");
+    assert!(
+        found
+            .findings
+            .iter()
+            .any(|found| found.kind == Kind::Bypass),
+        "{}",
+        found.in_words()
+    );
+}
