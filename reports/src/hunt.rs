@@ -25,7 +25,9 @@ pub struct Hunt {
     pub accepted: u64,
     /// Accepted statements that were run to see what they do.
     pub executed: u64,
-    /// How long the runs took.
+    /// Others that were slow.
+    pub slow: u64,
+    /// How long the runs took, and the looking for effects; without the slow ones.
     pub executing_seconds: f64,
     /// Different combinations of decision and construct that were met.
     pub shapes: u64,
@@ -151,8 +153,9 @@ impl Hunt {
                 String::new()
             } else {
                 format!(
-                    " ({:.0} per second)",
-                    as_f64(self.executed) / self.executing_seconds.max(1e-9)
+                    " ({:.0} per second, and {} slow)",
+                    as_f64(self.executed) / self.executing_seconds.max(1e-9),
+                    self.slow
                 )
             },
             self.shapes,
@@ -222,6 +225,7 @@ mod tests {
             asked: 100,
             accepted: 25,
             executed: 10,
+            slow: 1,
             executing_seconds: 0.1,
             shapes: 12,
             database: None,

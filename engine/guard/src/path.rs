@@ -25,7 +25,7 @@ impl SafePath {
 const LONGEST: usize = 4_096;
 const LONGEST_NAME: usize = 255;
 const MOST_COMPONENTS: usize = 256;
-const READINGS: usize = 4;
+const MOST_READINGS: usize = 64;
 const SECRET_NAMES: &[&str] = &[
     "id_rsa",
     "id_dsa",
@@ -71,34 +71,59 @@ pub fn check(text: &str, roots: &[&str]) -> Result<SafePath, Refusal> {
     })
 }
 
-/// As other layers might read it: decoded, again and again, and combined.
+/// As other layers might read it: each way of decoding, again and again, and combined.
 fn judge_readings(below: &str) -> Result<(), Refusal> {
-    let mut reading = below.to_owned();
-    for _ in 0..READINGS {
-        let next = decode(&reading);
-        if next.chars().any(char::is_control) {
-            return Err(Refusal::new(Rule::PathEncodedTraversal, ""));
-        }
-        for variant in [next.clone(), next.replace('\\', "/")] {
-            judge(&without_blanks(&variant), Rule::PathEncodedTraversal)?;
-        }
-        // A server that deletes `../` once: that matters for leaving only, since `.../x` is no hidden name.
-        for variant in [next.replace("../", ""), next.replace("..\\", "")] {
-            if climbs(&without_blanks(&variant.replace('\\', "/"))) {
-                return Err(Refusal::new(Rule::PathEncodedTraversal, ""));
+    let mut readings = vec![below.to_owned()];
+    let mut at = 0;
+    while let Some(reading) = readings.get(at).cloned() {
+        at += 1;
+        judge_reading(&reading)?;
+        for decode in DECODERS {
+            let next = decode(&reading);
+            if !readings.contains(&next) {
+                readings.push(next);
             }
         }
-        let foreign = names_a_home(&next)
-            || next.contains(":/")
-            || next.contains(":\\")
-            || next.as_bytes().get(1) == Some(&b':');
-        if foreign || next.starts_with('/') || next.starts_with('\\') {
+        if readings.len() > MOST_READINGS {
             return Err(Refusal::new(Rule::PathEncodedTraversal, ""));
         }
-        if next == reading {
-            break;
+    }
+    Ok(())
+}
+
+/// Ways in which some layer decodes a path.
+const DECODERS: [fn(&str) -> String; 4] = [percent_decoded, unescaped, folded, |text| {
+    text.replace('\\', "/")
+}];
+
+fn judge_reading(reading: &str) -> Result<(), Refusal> {
+    let refused = || Err(Refusal::new(Rule::PathEncodedTraversal, ""));
+    if reading.chars().any(char::is_control) {
+        return refused();
+    }
+    judge(reading, Rule::PathEncodedTraversal)?;
+    judge(&without_blanks(reading), Rule::PathEncodedTraversal)?;
+    // Servers that delete `../` once, one behind the other: that matters for leaving only, since `.../x` is no hidden
+    // name.
+    for step in ["../", "..\\"] {
+        let mut variant = reading.replace(step, "");
+        loop {
+            if climbs(&without_blanks(&variant.replace('\\', "/"))) {
+                return refused();
+            }
+            let shorter = variant.replace(step, "");
+            if shorter == variant {
+                break;
+            }
+            variant = shorter;
         }
-        reading = next;
+    }
+    let foreign = names_a_home(reading)
+        || reading.contains(":/")
+        || reading.contains(":\\")
+        || reading.as_bytes().get(1) == Some(&b':');
+    if foreign || reading.starts_with('/') || reading.starts_with('\\') {
+        return refused();
     }
     Ok(())
 }
@@ -164,54 +189,68 @@ fn without_blanks(text: &str) -> String {
     text.split('/').map(clean).collect::<Vec<_>>().join("/")
 }
 
-/// Percent, `%u`, `\u`, `\x` and `0x` escapes, overlong bytes, look-alikes of the slash, compatibility forms.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let escape = [
-            ("%u", 4),
-            ("%U", 4),
-            ("\\u", 4),
-            ("\\U", 4),
-            ("\\x", 2),
-            ("\\X", 2),
-            ("0x", 2),
-            ("0X", 2),
-            ("%", 2),
-        ]
-        .into_iter()
-        .find_map(|(head, digits)| {
-            let code = rest.strip_prefix(head)?.get(..digits)?;
-            Some((
-                u32::from_str_radix(code, 16).ok()?,
-                head.len() + digits,
-                head == "%",
-            ))
-        });
-        if let Some((code, length, is_byte)) = escape {
-            match (is_byte, u8::try_from(code), char::from_u32(code)) {
-                (true, Ok(byte), _) => bytes.push(byte),
-                (_, _, Some(c)) => bytes.extend(c.to_string().into_bytes()),
-                _ => {}
+/// Percent escapes of bytes, and what overlong bytes mean.
+fn percent_decoded(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let code = digits.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match code.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
             }
-            rest = &rest[length..];
-        } else {
-            bytes.extend(first.to_string().into_bytes());
-            rest = &rest[first.len_utf8()..];
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
         }
     }
-    let plain = overlong(&bytes);
-    let text = String::from_utf8_lossy(&plain).into_owned();
-    let normal: String = text.nfkc().collect();
-    normal
-        .chars()
-        .map(|c| match c {
-            '∕' | '⁄' | '⧸' | '╱' => '/',
-            '∖' | '⧵' | '⧹' => '\\',
-            other => other,
-        })
-        .collect()
+    String::from_utf8_lossy(&overlong(&bytes)).into_owned()
+}
+
+/// `%u`, `\u`, `\x` and `0x` escapes of characters.
+fn unescaped(text: &str) -> String {
+    const HEADS: [(&str, usize); 8] = [
+        ("%u", 4),
+        ("%U", 4),
+        ("\\u", 4),
+        ("\\U", 4),
+        ("\\x", 2),
+        ("\\X", 2),
+        ("0x", 2),
+        ("0X", 2),
+    ];
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let escape = HEADS.iter().find_map(|(head, digits)| {
+            let code = rest.strip_prefix(head)?.get(..*digits)?;
+            let code = u32::from_str_radix(code, 16).ok()?;
+            Some((char::from_u32(code)?, head.len() + digits))
+        });
+        let (c, length) = escape.unwrap_or((first, first.len_utf8()));
+        plain.push(c);
+        rest = &rest[length..];
+    }
+    plain
+}
+
+/// Compatibility forms, and what looks like a slash.
+fn folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_owned();
+    }
+    let looks = |c: char| match c {
+        '∕' | '⁄' | '⧸' | '╱' => '/',
+        '∖' | '⧵' | '⧹' => '\\',
+        other => other,
+    };
+    text.nfkc().map(looks).collect()
 }
 
 /// Overlong UTF-8 of ASCII characters, in two to six bytes, becomes those characters.

@@ -65,6 +65,8 @@ pub(super) struct Postgres {
     template: String,
     reader_password: String,
     keeper: Keeper,
+    /// A server of our own that does not wait for its disk clones a template in a fifth of the time so.
+    copies_files: bool,
 }
 
 /// Connections of the harness carry this name.
@@ -92,6 +94,7 @@ impl Postgres {
             template,
             reader_password,
             keeper: Keeper::Nobody,
+            copies_files: false,
         })
     }
 
@@ -106,6 +109,12 @@ impl Postgres {
             .fetch_one(&mut connection)
             .await
             .map_err(text)?;
+        let major: Option<u32> = version
+            .split('.')
+            .next()
+            .and_then(|major| major.trim().parse().ok());
+        let ours = !matches!(self.keeper, Keeper::Nobody);
+        self.copies_files = ours && major.is_some_and(|major| major >= 15);
         let role = format!(
             "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'fact_reader') THEN \
              CREATE ROLE fact_reader LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS; END IF; END $$; \
@@ -171,8 +180,13 @@ impl Postgres {
             .map_err(text)?;
         connection
             .execute(AssertSqlSafe(format!(
-                "CREATE DATABASE {name} TEMPLATE {}",
-                self.template
+                "CREATE DATABASE {name} TEMPLATE {}{}",
+                self.template,
+                if self.copies_files {
+                    " STRATEGY FILE_COPY"
+                } else {
+                    ""
+                }
             )))
             .await
             .map_err(text)?;
