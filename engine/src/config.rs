@@ -35,6 +35,8 @@ pub struct Config {
     pub web_after_data: WebAfterData,
     /// Who may ask.
     pub clients: Vec<Client>,
+    /// The file that says so.
+    pub clients_file: PathBuf,
     /// How long an answer is kept; zero switches the cache off.
     pub cache_ttl: Duration,
     /// How much memory answers may take; zero switches the cache off.
@@ -147,6 +149,7 @@ impl Config {
             },
             web_after_data: reader.web_after_data(),
             clients: reader.clients(),
+            clients_file: PathBuf::from(reader.text("FACT_CLIENTS", "")),
             cache_ttl: reader.seconds("FACT_CACHE_TTL_SECONDS", 3600),
             cache_max_bytes: reader.parsed(
                 "FACT_CACHE_MAX_BYTES",

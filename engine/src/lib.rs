@@ -18,6 +18,7 @@ use auth::Auth;
 use cache::Cache;
 use claude::Claude;
 use config::Config;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
@@ -81,7 +82,7 @@ pub async fn serve(
     } else {
         Some(Arc::new(Files::open(
             &config.file_roots,
-            &[audit.path().to_owned()],
+            &own_files(&config, &audit),
         )?))
     };
     let arcade = config
@@ -157,6 +158,18 @@ pub async fn serve(
         discovering.abort();
     }
     Ok(())
+}
+
+/// What no tool may read, wherever it lies.
+fn own_files(config: &Config, audit: &Audit) -> Vec<PathBuf> {
+    let mut own = vec![audit.path().to_owned(), config.clients_file.clone()];
+    if let Some(path) = config.database_url.strip_prefix("sqlite:") {
+        let path = path.trim_start_matches("//");
+        own.extend(
+            ["", "-wal", "-shm", "-journal"].map(|end| PathBuf::from(format!("{path}{end}"))),
+        );
+    }
+    own
 }
 
 /// Drops answers when what they were read from changes.

@@ -49,6 +49,57 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Every rule that there is.
+    pub const ALL: &[Self] = &[
+        Self::BadText,
+        Self::TooLong,
+        Self::TooDeep,
+        Self::DoesNotParse,
+        Self::Empty,
+        Self::MultipleStatements,
+        Self::NotARead,
+        Self::WritesInCte,
+        Self::SelectInto,
+        Self::LockingClause,
+        Self::Explain,
+        Self::FunctionNotAllowed,
+        Self::OperatorNotAllowed,
+        Self::TypeNotAllowed,
+        Self::Catalog,
+        Self::RelationNotAllowed,
+        Self::ColumnNotFound,
+        Self::ConstructNotAllowed,
+        Self::TooCostly,
+        Self::PathMalformed,
+        Self::PathOutsideRoot,
+        Self::PathEncodedTraversal,
+        Self::PathHidden,
+        Self::PathSecret,
+        Self::PathEngineFile,
+        Self::PathNotAFile,
+        Self::PathHardLink,
+        Self::WebMalformed,
+        Self::WebScheme,
+        Self::WebUserinfo,
+        Self::WebPort,
+        Self::WebLocalName,
+        Self::WebMetadata,
+        Self::WebPrivateAddress,
+        Self::WebRedirectRefused,
+        Self::WebHeader,
+        Self::WebMethod,
+        Self::WebTooLarge,
+        Self::WebAfterData,
+        Self::ToolScope,
+        Self::ToolUnknown,
+        Self::ToolBudget,
+    ];
+
+    /// The rule of this id.
+    pub fn by_id(id: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|rule| rule.id() == id)
+    }
+
     fn facts(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::BadText => ("sql.bad-text", 20, "a statement is UTF-8 text without NUL"),
@@ -207,5 +258,27 @@ impl Refusal {
             line: None,
             column: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_rule_has_an_id_and_a_sentence_of_its_own() {
+        let ids: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.id()).collect();
+        let sentences: BTreeSet<&str> = Rule::ALL.iter().map(|rule| rule.sentence()).collect();
+        assert_eq!(
+            (ids.len(), sentences.len()),
+            (Rule::ALL.len(), Rule::ALL.len())
+        );
+        assert!(
+            Rule::ALL
+                .iter()
+                .all(|rule| Rule::by_id(rule.id()) == Some(*rule))
+        );
+        assert!(Rule::ALL.is_sorted(), "each stands once");
     }
 }

@@ -77,6 +77,8 @@ impl Schema {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadOnlySql {
     text: String,
+    /// Where the statement ends, without a final semicolon.
+    end: usize,
     tables: Vec<String>,
     sources: usize,
 }
@@ -85,6 +87,11 @@ impl ReadOnlySql {
     /// The statement, as it was written.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The statement without its final semicolon, to stand within another.
+    pub fn bare(&self) -> &str {
+        self.text.get(..self.end).unwrap_or(&self.text)
     }
 
     /// As written, sorted, the default schema left out.
@@ -184,8 +191,12 @@ pub fn check(statement: &str, schema: &Schema) -> Result<ReadOnlySql, Refusal> {
     walk.statement(statements[0].stmt.as_deref())
         .map_err(|(refusal, at)| placed(refusal, statement, at))?;
     let (tables, sources) = walk.found();
+    let of_parser = |number: i32| usize::try_from(number).ok().filter(|number| *number > 0);
+    let length = of_parser(statements[0].stmt_len);
+    let start = of_parser(statements[0].stmt_location).unwrap_or(0);
     Ok(ReadOnlySql {
         text: statement.to_owned(),
+        end: length.map_or(statement.len(), |length| start + length),
         tables,
         sources,
     })
@@ -370,6 +381,17 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn a_bare_statement_has_no_semicolon_and_keeps_all_else() {
+        for (text, bare) in [
+            ("SELECT 1 ; ", "SELECT 1 "),
+            ("SELECT ';' -- ;", "SELECT ';' -- ;"),
+            ("/* ä; */ SELECT 'ä;' ;-- x", "/* ä; */ SELECT 'ä;' "),
+        ] {
+            assert_eq!(check(text, &schema()).unwrap().bare(), bare);
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, OpenOptions, OpenOptionsExt as _};
 use fact_guard::{Rule, path};
 use serde_json::{Value, json};
-use std::collections::HashSet;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,9 +31,18 @@ pub struct Files(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    roots: Vec<(PathBuf, Dir)>,
-    /// Device and inode of what is the engine's own.
-    own: HashSet<(u64, u64)>,
+    roots: Vec<Root>,
+    /// What is the engine's own, wherever it lies.
+    own: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Root {
+    /// As the operator wrote it.
+    written: PathBuf,
+    /// As the system knows it.
+    real: PathBuf,
+    dir: Dir,
 }
 
 impl Files {
@@ -56,19 +65,15 @@ impl Files {
             }
             let dir = Dir::open_ambient_dir(&real, cap_std::ambient_authority())
                 .map_err(|error| FilesError::Root(root.clone(), error))?;
-            opened.push((real, dir));
+            opened.push(Root {
+                written: root.clone(),
+                real,
+                dir,
+            });
         }
-        let identity = |file: &PathBuf| {
-            std::fs::metadata(file).ok().map(|found| {
-                (
-                    std::os::unix::fs::MetadataExt::dev(&found),
-                    std::os::unix::fs::MetadataExt::ino(&found),
-                )
-            })
-        };
         Ok(Self(Arc::new(Inner {
             roots: opened,
-            own: engine_files.iter().filter_map(identity).collect(),
+            own: engine_files.to_vec(),
         })))
     }
 
@@ -93,62 +98,69 @@ async fn blocking(
         .unwrap_or_else(|_| Err(ToolError::Failed("the file could not be read".into())))
 }
 
-fn refused(rule: Rule) -> ToolError {
-    ToolError::Refused {
-        rule: rule.id(),
-        why: rule.sentence().to_owned(),
-        place: None,
-    }
-}
-
 impl Inner {
     /// The root that the path names, or the first that has it; and the path below it.
-    fn place(&self, text: &str) -> Result<(&Dir, PathBuf), ToolError> {
-        let names: Vec<&str> = self
+    fn place(&self, text: &str) -> Result<(&Root, PathBuf), ToolError> {
+        // Both spellings of a root name it.
+        let spellings = self
             .roots
             .iter()
-            .filter_map(|(root, _)| root.to_str())
-            .collect();
-        let safe = path::check(text, &names).map_err(|refusal| refused(refusal.rule))?;
+            .flat_map(|root| [(root, &root.real), (root, &root.written)]);
+        let (owners, names): (Vec<&Root>, Vec<&str>) = spellings
+            .filter_map(|(root, spelling)| Some((root, spelling.to_str()?.trim_end_matches('/'))))
+            .filter(|(_, name)| name.starts_with('/'))
+            .unzip();
+        let safe = path::check(text, &names)?;
         let below = PathBuf::from(safe.below());
-        let meant = safe.root().and_then(|at| self.roots.get(at));
+        let meant = safe.root().and_then(|at| owners.get(at).copied());
         let place = meant.or_else(|| {
             self.roots
                 .iter()
-                .find(|(_, dir)| dir.symlink_metadata(&below).is_ok())
+                .find(|root| root.dir.symlink_metadata(&below).is_ok())
         });
         let place = place.or_else(|| self.roots.first());
         place
-            .map(|(_, dir)| (dir, below))
+            .map(|root| (root, below))
             .ok_or_else(|| ToolError::NotFound("there is no such file".into()))
     }
 
-    fn allow(&self, found: &Metadata) -> Result<(), ToolError> {
-        if self.own.contains(&(found.dev(), found.ino())) {
-            return Err(refused(Rule::PathEngineFile));
+    /// Judges what was opened: whose it is, what it is, and by which names the system knows it.
+    fn allow(
+        &self,
+        root: &Root,
+        below: &Path,
+        opened: impl AsFd,
+        found: &Metadata,
+    ) -> Result<(), ToolError> {
+        use std::os::unix::fs::MetadataExt as _;
+        let is_found = |own: &PathBuf| {
+            std::fs::metadata(own)
+                .is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
+        };
+        if self.own.iter().any(is_found) {
+            return Err(ToolError::refused(Rule::PathEngineFile));
         }
         if found.is_file() && found.nlink() > 1 {
-            return Err(refused(Rule::PathHardLink));
+            return Err(ToolError::refused(Rule::PathHardLink));
         }
-        if !found.is_file() && !found.is_dir() {
-            return Err(refused(Rule::PathNotAFile));
+        if !found.is_file() && !found.is_dir() || is_of_the_system(&opened) {
+            return Err(ToolError::refused(Rule::PathNotAFile));
         }
-        Ok(())
+        names_of_opened(root, below, &opened)
     }
 
     fn read(&self, arguments: &Value) -> Result<ToolOutput, ToolError> {
-        let (dir, below) = self.place(arguments["path"].as_str().unwrap_or_default())?;
+        let (root, below) = self.place(arguments["path"].as_str().unwrap_or_default())?;
         let flags = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_NOCTTY;
-        let mut file = dir
+        let mut file = root
+            .dir
             .open_with(
                 &below,
                 OpenOptions::new().read(true).custom_flags(flags.bits()),
             )
             .map_err(|error| opening(&error))?;
         let found = file.metadata().map_err(|error| opening(&error))?;
-        self.allow(&found)?;
-        // A link may lead, within the root, to what may not be named.
-        names_of_opened(&file)?;
+        self.allow(root, &below, &file, &found)?;
         if found.is_dir() {
             return Err(ToolError::argument("/path", "is a directory"));
         }
@@ -158,18 +170,21 @@ impl Inner {
             .unwrap_or(MOST_BYTES)
             .min(MOST_BYTES);
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(offset))
-            .map_err(|error| opening(&error))?;
-        file.take(length)
-            .read_to_end(&mut bytes)
-            .map_err(|error| opening(&error))?;
-        let end = offset + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        // Behind the end there is nothing, however far.
+        if offset < found.len() {
+            file.seek(SeekFrom::Start(offset))
+                .map_err(|error| opening(&error))?;
+            file.take(length)
+                .read_to_end(&mut bytes)
+                .map_err(|error| opening(&error))?;
+        }
+        let mut end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         let content = if arguments["encoding"] == "base64" {
             base64::engine::general_purpose::STANDARD.encode(&bytes)
         } else {
-            String::from_utf8(bytes).map_err(|_| {
-                ToolError::argument("/encoding", "is not that of the file; ask for `base64`")
-            })?
+            let whole = whole_characters(&bytes, offset > 0, end < found.len())?;
+            end -= u64::try_from(bytes.len() - whole.len()).unwrap_or(0);
+            whole.to_owned()
         };
         Ok(ToolOutput::plain(json!({
             "content": content,
@@ -180,13 +195,15 @@ impl Inner {
     }
 
     fn list(&self, arguments: &Value) -> Result<ToolOutput, ToolError> {
-        let (dir, below) = self.place(arguments["path"].as_str().unwrap_or_default())?;
+        let (root, below) = self.place(arguments["path"].as_str().unwrap_or_default())?;
         let below = if below.as_os_str().is_empty() {
             PathBuf::from(".")
         } else {
             below
         };
-        let top = dir.open_dir(&below).map_err(|error| opening(&error))?;
+        let top = root.dir.open_dir(&below).map_err(|error| opening(&error))?;
+        let found = top.dir_metadata().map_err(|error| opening(&error))?;
+        self.allow(root, &below, &top, &found)?;
         let (deep, hidden) = (
             arguments["recursive"] == true,
             arguments["include_hidden"] == true,
@@ -236,16 +253,74 @@ impl Inner {
     }
 }
 
-/// Judges the names by which the system knows an opened file, below any root.
-fn names_of_opened(file: &cap_std::fs::File) -> Result<(), ToolError> {
-    use std::os::fd::AsRawFd as _;
-    let Ok(opened) = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())) else {
-        return Ok(());
+/// The text of a part of a file; its end may go through a character where more follows.
+fn whole_characters(
+    bytes: &[u8],
+    begins_within: bool,
+    ends_within: bool,
+) -> Result<&str, ToolError> {
+    const LONGEST: usize = 4;
+    let continues = |byte: &u8| byte & 0xc0 == 0x80;
+    if begins_within && bytes.first().is_some_and(continues) {
+        return Err(ToolError::argument("/offset", "is within a character"));
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(error) if ends_within && bytes.len() - error.valid_up_to() < LONGEST => {
+            Ok(std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default())
+        }
+        Err(_) => Err(ToolError::argument(
+            "/encoding",
+            "is not that of the file; ask for `base64`",
+        )),
+    }
+}
+
+/// Judges every name by which the system knows what was opened: a link may lead, within the root, to what may not be
+/// named. Where the system does not tell, no link is followed.
+fn names_of_opened(root: &Root, below: &Path, opened: &impl AsFd) -> Result<(), ToolError> {
+    let fd = opened.as_fd().as_raw_fd();
+    let Ok(known) = std::fs::read_link(format!("/proc/self/fd/{fd}")) else {
+        let linked = |part: &Path| {
+            let found = root.dir.symlink_metadata(part);
+            found.is_ok_and(|found| found.is_symlink())
+        };
+        return if below.ancestors().any(linked) {
+            Err(ToolError::refused(Rule::PathOutsideRoot))
+        } else {
+            Ok(())
+        };
     };
-    let Some(name) = opened.file_name() else {
-        return Ok(());
-    };
-    path::refuse_name(&name.to_string_lossy()).map_err(|refusal| refused(refusal.rule))
+    let within = known
+        .strip_prefix(&root.real)
+        .map_err(|_| ToolError::refused(Rule::PathOutsideRoot))?;
+    for name in within {
+        path::refuse_name(&name.to_string_lossy())?;
+    }
+    Ok(())
+}
+
+/// Whether it lies on a file system that the kernel makes up: its files are regular by their looks only.
+#[cfg(target_os = "linux")]
+fn is_of_the_system(opened: &impl AsFd) -> bool {
+    const MADE_UP: &[i64] = &[
+        0x9fa0,      // proc
+        0x6265_6572, // sysfs
+        0x1cd1,      // devpts
+        0x6462_6720, // debugfs
+        0x7472_6163, // tracefs
+        0x0027_e0eb, // cgroup
+        0x6367_7270, // cgroup2
+        0x7363_6673, // securityfs
+        0x6265_6570, // configfs
+    ];
+    nix::sys::statfs::fstatfs(opened)
+        .is_ok_and(|found| MADE_UP.contains(&found.filesystem_type().0))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_of_the_system(_: &impl AsFd) -> bool {
+    false
 }
 
 fn modified(found: &Metadata) -> Option<String> {
@@ -257,8 +332,10 @@ fn modified(found: &Metadata) -> Option<String> {
 /// An escape through a link is told by cap-std itself, without an error of the system's; sockets answer ENXIO.
 fn opening(error: &std::io::Error) -> ToolError {
     match (error.kind(), error.raw_os_error()) {
-        (std::io::ErrorKind::PermissionDenied, None) => refused(Rule::PathOutsideRoot),
-        (_, Some(code)) if code == nix::errno::Errno::ENXIO as i32 => refused(Rule::PathNotAFile),
+        (std::io::ErrorKind::PermissionDenied, None) => ToolError::refused(Rule::PathOutsideRoot),
+        (_, Some(code)) if code == nix::errno::Errno::ENXIO as i32 => {
+            ToolError::refused(Rule::PathNotAFile)
+        }
         (std::io::ErrorKind::NotFound, _) => ToolError::NotFound("there is no such file".into()),
         (std::io::ErrorKind::NotADirectory | std::io::ErrorKind::IsADirectory, _) => {
             ToolError::argument("/path", "is of another type")
@@ -291,6 +368,10 @@ mod tests {
         symlink("../outside.txt", root.join("leaves")).unwrap();
         symlink("notes/a.txt", root.join("stays")).unwrap();
         symlink(".hidden", root.join("shows")).unwrap();
+        std::fs::create_dir_all(root.join(".git")).unwrap();
+        std::fs::write(root.join(".git/config"), "hidden").unwrap();
+        symlink(".git", root.join("history")).unwrap();
+        symlink("/proc/self", root.join("process")).unwrap();
         std::fs::write(root.join("one"), "").unwrap();
         std::fs::hard_link(root.join("one"), root.join("two")).unwrap();
         nix::unistd::mkfifo(&root.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -298,6 +379,8 @@ mod tests {
         for (path, refused) in [
             ("leaves", Some("path.outside-root")),
             ("shows", Some("path.hidden")),
+            ("history/config", Some("path.hidden")),
+            ("process/environ", Some("path.outside-root")),
             ("two", Some("path.hard-link")),
             ("pipe", Some("path.not-a-file")),
             ("audit.ndjson", Some("path.engine-file")),
@@ -330,16 +413,61 @@ mod tests {
             names,
             [
                 "audit.ndjson",
+                "history",
                 "leaves",
                 "notes",
                 "notes/a.txt",
                 "one",
                 "pipe",
+                "process",
                 "shows",
                 "stays",
                 "two"
             ]
         );
+        let hidden = files.list_directory(&json!({ "path": "history" })).await;
+        assert_eq!(hidden, Err(ToolError::refused(Rule::PathHidden)));
         assert!(Files::open(&[PathBuf::from("/")], &[]).is_err());
+    }
+
+    #[tokio::test]
+    async fn parts_of_a_file_are_whole_characters_and_none_lies_behind_its_end() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("a.txt"), "aäb").unwrap();
+        std::fs::File::create(root.path().join("sparse"))
+            .unwrap()
+            .set_len(10 << 30)
+            .unwrap();
+        let link = root.path().with_extension("link");
+        symlink(root.path(), &link).unwrap();
+        let files = Files::open(std::slice::from_ref(&link), &[]).unwrap();
+        let read =
+            async |arguments: Value| files.read_file(&arguments).await.map(|told| told.result);
+        let part = read(json!({ "path": "a.txt", "length": 2 })).await.unwrap();
+        assert_eq!(
+            (part["content"].as_str(), part["truncated"].as_bool()),
+            (Some("a"), Some(true))
+        );
+        let inside = read(json!({ "path": "a.txt", "offset": 2 })).await;
+        assert_eq!(
+            inside,
+            Err(ToolError::argument("/offset", "is within a character"))
+        );
+        let behind = read(json!({ "path": "a.txt", "offset": u64::MAX }))
+            .await
+            .unwrap();
+        assert_eq!(
+            (behind["content"].as_str(), behind["truncated"].as_bool()),
+            (Some(""), Some(false))
+        );
+        let sparse = read(json!({ "path": "sparse", "offset": 1, "encoding": "base64" }))
+            .await
+            .unwrap();
+        assert_eq!(sparse["truncated"], true);
+        // The root may be named as the operator wrote it, and as the system knows it.
+        for root in [link.clone(), link.canonicalize().unwrap()] {
+            assert!(read(json!({ "path": root.join("a.txt") })).await.is_ok());
+        }
+        std::fs::remove_file(link).unwrap();
     }
 }

@@ -7,6 +7,7 @@ use super::outcome::{Caller, ToolError, ToolOutput};
 pub use crate::config::RoleCheck;
 use fact_guard::sql::{Relation, Schema};
 use serde_json::{Value, json};
+pub use sqlite::Judge as SqliteJudge;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};

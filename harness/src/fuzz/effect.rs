@@ -84,7 +84,7 @@ const KEPT: [(&str, &str); 4] = [
         "coalesce((pg_stat_file('fact_planted', true)).size::text, '')",
     ),
 ];
-const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
+const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND schemaname NOT LIKE 'pg_temp%' ORDER BY 1";
 
 /// What was seen of one statement.
 #[derive(Debug, Clone, Default)]
@@ -247,7 +247,11 @@ impl<'a> Oracle<'a> {
             return Ok(harm);
         }
         world.xid = xid;
-        let now = kept(&mut world.watching).await.map_err(refused)?;
+        let Ok(now) = kept(&mut world.watching).await else {
+            seen.effects
+                .insert("the database can no longer be looked at".into());
+            return Ok(Harm::Database);
+        };
         let before = self.kept.as_ref();
         let mut changed: BTreeSet<String> = now
             .iter()

@@ -6,6 +6,7 @@ use super::words::{
 use pg_query::protobuf::{KeywordKind, ScanToken, Token};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeSet;
 
 /// A statement and what is known of it.
 #[derive(Debug, Clone)]
@@ -88,8 +89,8 @@ impl Generator {
                     .0;
                 (self.form(Some(hostile)), Some(family))
             }
-            65..80 => {
-                let (family, text) = self.pick(STATEMENTS);
+            65..82 => {
+                let (family, text) = STATEMENTS[self.one_of_a_family(STATEMENTS)];
                 (text.to_owned(), Some(family))
             }
             _ if self.kept.is_empty() => (self.form(None), None),
@@ -117,6 +118,15 @@ impl Generator {
 
     fn pick<T: Copy>(&mut self, list: &[T]) -> T {
         list[self.random.random_range(0..list.len())]
+    }
+
+    /// Every family comes as often as any other, however many texts it has.
+    fn one_of_a_family(&mut self, list: &[(&str, &str)]) -> usize {
+        let families: BTreeSet<&str> = list.iter().map(|(family, _)| *family).collect();
+        let families: Vec<&str> = families.into_iter().collect();
+        let family = self.pick(&families);
+        let within: Vec<usize> = (0..list.len()).filter(|at| list[*at].0 == family).collect();
+        self.pick(&within)
     }
 
     /// A form with its holes filled, one of them with something hostile.

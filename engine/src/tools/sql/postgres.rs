@@ -290,17 +290,18 @@ async fn read(
     parameters: &[Value],
     most: u64,
 ) -> Result<Rows, ToolError> {
-    let statement = AssertSqlSafe(safe.text().to_owned()).into_sql_str();
-    let prepared = connection
-        .prepare(statement)
-        .await
-        .map_err(|error| failure(&error))?;
+    let prepared = prepare(connection, safe.text().to_owned()).await?;
     let parameters = arguments(&prepared, parameters)?;
     // One scan costs what its table costs, and the clock ends it; what is read together can multiply.
     if safe.sources() > 1 {
         judge_cost(connection, safe, &parameters).await?;
     }
-    let mut query = prepared.query();
+    let told = values_told(&prepared, safe);
+    let readable = match told {
+        None => prepared.clone(),
+        Some(text) => prepare(connection, text).await?,
+    };
+    let mut query = readable.query();
     for parameter in parameters {
         query = query.bind(parameter);
     }
@@ -347,6 +348,40 @@ async fn read(
         rows.values.push(told);
     }
     Ok(rows)
+}
+
+async fn prepare(
+    connection: &mut sqlx::PgConnection,
+    text: String,
+) -> Result<PgStatement, ToolError> {
+    connection
+        .prepare(AssertSqlSafe(text).into_sql_str())
+        .await
+        .map_err(|error| failure(&error))
+}
+
+/// The statement within one that asks for text where the binary form of a column is not known here.
+fn values_told(prepared: &PgStatement, safe: &ReadOnlySql) -> Option<String> {
+    let kinds = || {
+        prepared
+            .columns()
+            .iter()
+            .map(sqlx::Column::type_info)
+            .enumerate()
+    };
+    if kinds().all(|(_, kind)| values::is_known(kind)) {
+        return None;
+    }
+    let told: Vec<String> = kinds()
+        .map(|(at, kind)| format!("q.c{at}{}", values::as_text(kind)))
+        .collect();
+    let names: Vec<String> = kinds().map(|(at, _)| format!("c{at}")).collect();
+    Some(format!(
+        "SELECT {} FROM (\n{}\n) AS q({})",
+        told.join(", "),
+        safe.bare(),
+        names.join(", ")
+    ))
 }
 
 /// Refuses what the planner takes to be a product of tables. The plan is looked at, and not run.
@@ -429,6 +464,12 @@ fn failure(error: &sqlx::Error) -> ToolError {
             }
             _ => ToolError::Failed(database.message().to_owned()),
         },
+        sqlx::Error::Protocol(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::TypeNotFound { .. }
+        | sqlx::Error::ColumnDecode { .. } => {
+            ToolError::Failed("a column has a type that cannot be read; cast it to text".into())
+        }
         _ => ToolError::Unavailable("the database is not available".into()),
     }
 }

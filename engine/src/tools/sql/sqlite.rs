@@ -1,10 +1,12 @@
 //! `SQLite`: read-only, behind its own authorizer that denies by default, with a clock.
 
+mod authorizer;
+
+pub use authorizer::Judge;
+
 use super::{Change, Column, ConnectError, MOST_BYTES, Rows, Table, distinct};
 use crate::tools::outcome::ToolError;
-use fact_guard::Rule;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
-use rusqlite::limits::Limit;
+use authorizer::World;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -18,95 +20,11 @@ use tokio::sync::broadcast;
 pub(super) struct Sqlite {
     path: PathBuf,
     timeout: Duration,
-    /// Every table and view that there is, granted or not.
-    world: BTreeSet<String>,
+    world: Arc<World>,
 }
 
 /// How often it is asked whether something changed.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
-
-const FUNCTIONS: &[&str] = &[
-    "abs",
-    "avg",
-    "ceil",
-    "ceiling",
-    "char",
-    "coalesce",
-    "concat",
-    "concat_ws",
-    "count",
-    "cume_dist",
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "date",
-    "datetime",
-    "dense_rank",
-    "exp",
-    "first_value",
-    "floor",
-    "format",
-    "glob",
-    "group_concat",
-    "hex",
-    "ifnull",
-    "iif",
-    "instr",
-    "json",
-    "json_array",
-    "json_array_length",
-    "json_each",
-    "json_extract",
-    "json_group_array",
-    "json_group_object",
-    "json_object",
-    "json_type",
-    "json_valid",
-    "julianday",
-    "lag",
-    "last_value",
-    "lead",
-    "length",
-    "like",
-    "ln",
-    "log",
-    "lower",
-    "ltrim",
-    "max",
-    "min",
-    "mod",
-    "nth_value",
-    "ntile",
-    "nullif",
-    "percent_rank",
-    "pi",
-    "pow",
-    "printf",
-    "power",
-    "quote",
-    "rank",
-    "replace",
-    "round",
-    "row_number",
-    "rtrim",
-    "sign",
-    "sqrt",
-    "strftime",
-    "string_agg",
-    "substr",
-    "substring",
-    "sum",
-    "time",
-    "total",
-    "trim",
-    "trunc",
-    "typeof",
-    "unicode",
-    "unixepoch",
-    "upper",
-    "->",
-    "->>",
-];
 
 fn read_only(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(
@@ -126,8 +44,8 @@ pub(super) fn open(
     let unreachable = |error: rusqlite::Error| ConnectError::Unreachable(error.to_string());
     let connection = read_only(&path).map_err(unreachable)?;
     let tables = schema(&connection).map_err(unreachable)?;
+    let world = Arc::new(World::read(&connection).map_err(unreachable)?);
     tokio::spawn(watch(connection, changes));
-    let world = tables.iter().map(|table| table.name.clone()).collect();
     Ok((
         Sqlite {
             path,
@@ -208,7 +126,7 @@ impl Sqlite {
                 &path,
                 &statement,
                 &parameters,
-                world,
+                &world,
                 granted,
                 most,
                 deadline,
@@ -224,7 +142,7 @@ fn query(
     path: &Path,
     statement: &str,
     parameters: &[Value],
-    world: BTreeSet<String>,
+    world: &Arc<World>,
     granted: BTreeSet<String>,
     most: u64,
     deadline: Instant,
@@ -232,64 +150,11 @@ fn query(
     let connection = read_only(path)
         .map_err(|_| ToolError::Unavailable("the database cannot be opened".into()))?;
     let failed = |error: rusqlite::Error| ToolError::Failed(error.to_string());
-    for (limit, value) in [
-        (Limit::SQLITE_LIMIT_LENGTH, 1_000_000),
-        (Limit::SQLITE_LIMIT_SQL_LENGTH, 16_384),
-        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
-        (Limit::SQLITE_LIMIT_ATTACHED, 0),
-    ] {
-        connection.set_limit(limit, value).map_err(failed)?;
-    }
-    let read: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-    let denied: Arc<Mutex<Option<Rule>>> = Arc::default();
-    let (reading, denying) = (read.clone(), denied.clone());
-    connection
-        .authorizer(Some(move |context: AuthContext<'_>| {
-            match rule(&context, &world, &granted, &reading) {
-                None => Authorization::Allow,
-                Some(rule) => {
-                    denying
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .get_or_insert(rule);
-                    Authorization::Deny
-                }
-            }
-        }))
-        .map_err(failed)?;
+    let guarded = authorizer::guard(&connection, world, granted, statement).map_err(failed)?;
     connection
         .progress_handler(10_000, Some(move || Instant::now() > deadline))
         .map_err(failed)?;
-    let mut prepared = connection.prepare(statement).map_err(|error| {
-        match (
-            *denied.lock().unwrap_or_else(PoisonError::into_inner),
-            error,
-        ) {
-            (Some(rule), _) => refused(rule),
-            (None, rusqlite::Error::MultipleStatement) => refused(Rule::MultipleStatements),
-            (None, error)
-                if error.to_string().contains("no such column")
-                    || error.to_string().contains("no such table") =>
-            {
-                refused(if error.to_string().contains("table") {
-                    Rule::RelationNotAllowed
-                } else {
-                    Rule::ColumnNotFound
-                })
-            }
-            (None, _) => refused(Rule::DoesNotParse),
-        }
-    })?;
-    if prepared.column_count() == 0
-        && prepared
-            .expanded_sql()
-            .is_none_or(|sql| sql.trim().is_empty())
-    {
-        return Err(refused(Rule::Empty));
-    }
-    if !prepared.readonly() || prepared.is_explain() != 0 {
-        return Err(refused(Rule::NotARead));
-    }
+    let mut prepared = guarded.prepare(&connection, statement)?;
     if prepared.parameter_count() != parameters.len() {
         return Err(ToolError::argument(
             "/parameters",
@@ -343,74 +208,8 @@ fn query(
             .sum::<usize>();
         rows.values.push(values);
     }
-    let tables = read
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .iter()
-        .cloned()
-        .collect();
+    let tables = guarded.read();
     Ok((rows, tables))
-}
-
-fn refused(rule: Rule) -> ToolError {
-    ToolError::Refused {
-        rule: rule.id(),
-        why: rule.sentence().to_owned(),
-        place: None,
-    }
-}
-
-/// Denied by default.
-fn rule(
-    context: &AuthContext<'_>,
-    world: &BTreeSet<String>,
-    granted: &BTreeSet<String>,
-    read: &Mutex<BTreeSet<String>>,
-) -> Option<Rule> {
-    match context.action {
-        AuthAction::Select | AuthAction::Recursive => None,
-        AuthAction::Read { table_name, .. }
-            if table_name.to_ascii_lowercase().starts_with("sqlite_") =>
-        {
-            Some(Rule::Catalog)
-        }
-        AuthAction::Read {
-            table_name,
-            column_name,
-        } => {
-            // SQLite tells some names as they were written; letters of either case mean the same.
-            let find = |names: &BTreeSet<String>, wanted: &str| {
-                names
-                    .iter()
-                    .find(|name| name.eq_ignore_ascii_case(wanted))
-                    .cloned()
-            };
-            if let Some(name) = find(granted, table_name) {
-                read.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(name);
-                return None;
-            }
-            // What a granted view reads; and the name of a WITH query, of which no column is read.
-            let by_view = context
-                .accessor
-                .is_some_and(|view| find(granted, view).is_some());
-            let no_table = column_name.is_empty() && find(world, table_name).is_none();
-            let of_json = matches!(table_name, "json_each" | "json_tree");
-            if by_view || no_table || of_json {
-                None
-            } else {
-                Some(Rule::RelationNotAllowed)
-            }
-        }
-        AuthAction::Function { function_name }
-            if FUNCTIONS.contains(&function_name.to_lowercase().as_str()) =>
-        {
-            None
-        }
-        AuthAction::Function { .. } => Some(Rule::FunctionNotAllowed),
-        _ => Some(Rule::NotARead),
-    }
 }
 
 fn told(value: ValueRef<'_>) -> Value {

@@ -33,6 +33,55 @@ pub(super) fn type_name(info: &PgTypeInfo) -> String {
     }
 }
 
+/// Whether [`decode`] knows the type's binary form; all others are asked for as text.
+pub(super) fn is_known(info: &PgTypeInfo) -> bool {
+    const KNOWN: &[&str] = &[
+        "BOOL",
+        "INT2",
+        "INT4",
+        "INT8",
+        "OID",
+        "FLOAT4",
+        "FLOAT8",
+        "NUMERIC",
+        "DATE",
+        "TIME",
+        "TIMESTAMP",
+        "TIMESTAMPTZ",
+        "INTERVAL",
+        "UUID",
+        "INET",
+        "CIDR",
+        "JSON",
+        "JSONB",
+        "BYTEA",
+        "TEXT",
+        "VARCHAR",
+        "CHAR",
+        "BPCHAR",
+        "NAME",
+        "\"CHAR\"",
+        "XML",
+        "UNKNOWN",
+        "VOID",
+    ];
+    match info.kind() {
+        PgTypeKind::Array(element) => is_known(element),
+        PgTypeKind::Domain(base) => is_known(base),
+        PgTypeKind::Enum(_) => true,
+        _ => KNOWN.contains(&info.name()),
+    }
+}
+
+/// What asks for a value of an unknown binary form as text.
+pub(super) fn as_text(info: &PgTypeInfo) -> &'static str {
+    match info.kind() {
+        _ if is_known(info) => "",
+        PgTypeKind::Array(_) => "::text[]",
+        _ => "::text",
+    }
+}
+
 /// A value as JSON; `None` where its bytes are not those of its type.
 pub(super) fn decode(info: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
     if let PgTypeKind::Array(element) = info.kind() {
@@ -61,6 +110,7 @@ pub(super) fn decode(info: &PgTypeInfo, bytes: &[u8]) -> Option<Value> {
         "TIMESTAMPTZ" => timestamp(i64::from_be_bytes(bytes.try_into().ok()?), "Z")?.into(),
         "INTERVAL" => interval(bytes)?.into(),
         "UUID" => uuid(bytes)?.into(),
+        "INET" | "CIDR" => address(bytes)?.into(),
         "JSON" => serde_json::from_slice(bytes).ok()?,
         "JSONB" => serde_json::from_slice(bytes.get(1..)?).ok()?,
         "BYTEA" => base64(bytes),
@@ -152,8 +202,27 @@ fn date(days: i64) -> Option<String> {
         days if days == i64::from(i32::MIN) => return Some("-infinity".into()),
         _ => {}
     }
-    let at = jiff::Timestamp::from_second(days * 86_400 + EPOCH_SECONDS).ok()?;
-    Some(at.strftime("%Y-%m-%d").to_string())
+    let (day, era) = day_of(days);
+    Some(format!("{day}{era}"))
+}
+
+/// A day of any year, and its era where that is not ours: the proleptic Gregorian calendar, in eras of 400 years.
+fn day_of(days_since_2000: i64) -> (String, &'static str) {
+    const DAYS_OF_ERA: i64 = 146_097;
+    // Counted from a first of March, so that a leap day is the last of its year.
+    let days = days_since_2000 + 730_425;
+    let (era, day) = (days.div_euclid(DAYS_OF_ERA), days.rem_euclid(DAYS_OF_ERA));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    if year > 0 {
+        (format!("{year:04}-{month:02}-{day:02}"), "")
+    } else {
+        (format!("{:04}-{month:02}-{day:02}", 1 - year), " BC")
+    }
 }
 
 fn timestamp(micros: i64, zone: &str) -> Option<String> {
@@ -162,13 +231,9 @@ fn timestamp(micros: i64, zone: &str) -> Option<String> {
         i64::MIN => return Some("-infinity".into()),
         _ => {}
     }
-    let at =
-        jiff::Timestamp::from_microsecond(micros.checked_add(EPOCH_SECONDS * 1_000_000)?).ok()?;
-    Some(format!(
-        "{}{}{zone}",
-        at.strftime("%Y-%m-%dT%H:%M:%S"),
-        fraction(micros.rem_euclid(1_000_000))
-    ))
+    const DAY: i64 = 86_400_000_000;
+    let (day, era) = day_of(micros.div_euclid(DAY));
+    Some(format!("{day}T{}{zone}{era}", time(micros.rem_euclid(DAY))))
 }
 
 fn time(micros: i64) -> String {
@@ -232,6 +297,22 @@ fn uuid(bytes: &[u8]) -> Option<String> {
         &hex[16..20],
         &hex[20..]
     ))
+}
+
+/// Family, length of the network, whether it is a network, length, address.
+fn address(bytes: &[u8]) -> Option<String> {
+    let (bits, network) = (*bytes.get(1)?, *bytes.get(2)? != 0);
+    let octets = bytes.get(4..)?;
+    let address: std::net::IpAddr = match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok()?.into(),
+        _ => <[u8; 16]>::try_from(octets).ok()?.into(),
+    };
+    let whole = usize::from(bits) == octets.len() * 8;
+    Some(if whole && !network {
+        address.to_string()
+    } else {
+        format!("{address}/{bits}")
+    })
 }
 
 /// Dimensions, then elements in row-major order, each with its length, -1 for NULL.
@@ -317,6 +398,18 @@ impl Encode<'_, Postgres> for Parameter {
 }
 
 fn encode(info: &PgTypeInfo, value: &Value) -> Option<Vec<u8>> {
+    match info.kind() {
+        PgTypeKind::Array(element) => {
+            let literal = value.as_str().map(array_literal);
+            return match literal {
+                Some(literal) => encode_array(element, &literal?),
+                None => encode_array(element, value),
+            };
+        }
+        PgTypeKind::Domain(base) => return encode(base, value),
+        PgTypeKind::Enum(_) => return Some(value.as_str()?.as_bytes().to_vec()),
+        _ => {}
+    }
     let text = match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -352,10 +445,34 @@ fn encode(info: &PgTypeInfo, value: &Value) -> Option<Vec<u8>> {
                 .to_be_bytes()
                 .to_vec()
         }
-        "UUID" => u128::from_str_radix(&trimmed.replace('-', ""), 16)
-            .ok()?
-            .to_be_bytes()
-            .to_vec(),
+        "TIME" => {
+            let at: jiff::civil::Time = trimmed.parse().ok()?;
+            let since = jiff::civil::Time::midnight().until(at).ok()?;
+            let micros = since.total(jiff::Unit::Microsecond).ok()?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a day has fewer microseconds"
+            )]
+            let micros = micros as i64;
+            micros.to_be_bytes().to_vec()
+        }
+        "INTERVAL" => encode_interval(trimmed)?,
+        "BYTEA" => {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD
+                .decode(trimmed)
+                .ok()?
+        }
+        "INET" | "CIDR" => encode_address(trimmed, info.name() == "CIDR")?,
+        "UUID" => {
+            let hex = trimmed.replace('-', "");
+            let whole = hex.len() == 32;
+            u128::from_str_radix(&hex, 16)
+                .ok()
+                .filter(|_| whole)?
+                .to_be_bytes()
+                .to_vec()
+        }
         "JSON" => text_of_json(value).into_bytes(),
         "JSONB" => [vec![1], text_of_json(value).into_bytes()].concat(),
         "TEXT" | "VARCHAR" | "CHAR" | "BPCHAR" | "NAME" | "UNKNOWN"
@@ -365,6 +482,145 @@ fn encode(info: &PgTypeInfo, value: &Value) -> Option<Vec<u8>> {
         }
         _ => return None,
     })
+}
+
+/// A list of one dimension or more; the lists within one have equal lengths.
+fn encode_array(element: &PgTypeInfo, value: &Value) -> Option<Vec<u8>> {
+    let mut sizes = Vec::new();
+    let mut level = vec![value];
+    while let Some(Value::Array(first)) = level.first() {
+        let size = first.len();
+        let mut inner = Vec::new();
+        for list in &level {
+            inner.extend(list.as_array().filter(|list| list.len() == size)?);
+        }
+        sizes.push(i32::try_from(size).ok()?);
+        level = inner;
+    }
+    if sizes.is_empty() {
+        return None;
+    }
+    let flat = level;
+    let dimensions = if flat.is_empty() { &[][..] } else { &sizes };
+    let mut bytes = i32::try_from(dimensions.len()).ok()?.to_be_bytes().to_vec();
+    bytes.extend(i32::from(flat.iter().any(|value| value.is_null())).to_be_bytes());
+    bytes.extend(element.oid()?.0.to_be_bytes());
+    for size in dimensions {
+        bytes.extend(size.to_be_bytes());
+        bytes.extend(1_i32.to_be_bytes());
+    }
+    for value in flat {
+        if value.is_null() {
+            bytes.extend((-1_i32).to_be_bytes());
+            continue;
+        }
+        let encoded = encode(element, value)?;
+        bytes.extend(i32::try_from(encoded.len()).ok()?.to_be_bytes());
+        bytes.extend(encoded);
+    }
+    Some(bytes)
+}
+
+/// An array as Postgres writes it: `{a,"b c",NULL,{…}}`.
+fn array_literal(text: &str) -> Option<Value> {
+    let mut rest = text.trim();
+    let value = array_part(&mut rest, 0)?;
+    rest.trim().is_empty().then_some(value)
+}
+
+fn array_part(rest: &mut &str, depth: u32) -> Option<Value> {
+    const DEEPEST: u32 = 6;
+    *rest = rest
+        .strip_prefix('{')
+        .filter(|_| depth < DEEPEST)?
+        .trim_start();
+    let mut items = Vec::new();
+    if let Some(after) = rest.strip_prefix('}') {
+        *rest = after;
+        return Some(items.into());
+    }
+    loop {
+        if rest.starts_with('{') {
+            items.push(array_part(rest, depth + 1)?);
+        } else if let Some(quoted) = rest.strip_prefix('"') {
+            let mut item = String::new();
+            let mut inside = quoted.char_indices();
+            let end = loop {
+                match inside.next()? {
+                    (at, '"') => break at + 1,
+                    (_, '\\') => item.push(inside.next()?.1),
+                    (_, c) => item.push(c),
+                }
+            };
+            items.push(item.into());
+            *rest = &quoted[end..];
+        } else {
+            let end = rest.find([',', '}'])?;
+            let item = rest[..end].trim();
+            if item.is_empty() || item.contains(['{', '"']) {
+                return None;
+            }
+            let null = item.eq_ignore_ascii_case("null");
+            items.push(if null { Value::Null } else { item.into() });
+            *rest = &rest[end..];
+        }
+        *rest = rest.trim_start();
+        if let Some(after) = rest.strip_prefix(',') {
+            *rest = after.trim_start();
+        } else {
+            *rest = rest.strip_prefix('}')?;
+            return Some(items.into());
+        }
+    }
+}
+
+/// ISO 8601, or words such as `1 year 2 days 3h`.
+fn encode_interval(text: &str) -> Option<Vec<u8>> {
+    let span: jiff::Span = text.parse().ok()?;
+    let seconds =
+        i64::from(span.get_hours()) * 3_600 + span.get_minutes() * 60 + span.get_seconds();
+    let micros =
+        span.get_milliseconds() * 1_000 + span.get_microseconds() + span.get_nanoseconds() / 1_000;
+    let mut bytes = seconds
+        .checked_mul(1_000_000)?
+        .checked_add(micros)?
+        .to_be_bytes()
+        .to_vec();
+    bytes.extend(
+        (span
+            .get_weeks()
+            .checked_mul(7)?
+            .checked_add(span.get_days())?)
+        .to_be_bytes(),
+    );
+    let months = i32::from(span.get_years()) * 12 + span.get_months();
+    bytes.extend(months.to_be_bytes());
+    Some(bytes)
+}
+
+/// An address with the length of its network, all of it by default.
+fn encode_address(text: &str, network: bool) -> Option<Vec<u8>> {
+    let (address, bits) = text
+        .split_once('/')
+        .map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: std::net::IpAddr = address.parse().ok()?;
+    // What Postgres calls the two families.
+    let (family, octets) = match address {
+        std::net::IpAddr::V4(address) => (2, address.octets().to_vec()),
+        std::net::IpAddr::V6(address) => (3, address.octets().to_vec()),
+    };
+    let most = u8::try_from(octets.len() * 8).ok()?;
+    let bits = bits.map_or(Some(most), |bits| {
+        bits.parse().ok().filter(|bits| *bits <= most)
+    })?;
+    let mut bytes = vec![
+        family,
+        bits,
+        u8::from(network),
+        u8::try_from(octets.len()).ok()?,
+    ];
+    bytes.extend(octets);
+    Some(bytes)
 }
 
 /// A string that reads as JSON is taken as the JSON that it is.
@@ -467,6 +723,32 @@ mod tests {
         assert_eq!(timestamp(-1, "Z").unwrap(), "1999-12-31T23:59:59.999999Z");
         assert_eq!(date(9_131).unwrap(), "2024-12-31");
         assert_eq!(time(3_723_500_000), "01:02:03.5");
+        assert_eq!(date(0).unwrap(), "2000-01-01");
+        assert_eq!(date(59).unwrap(), "2000-02-29");
+        assert_eq!(date(3_652_425).unwrap(), "12000-01-01");
+        assert_eq!(date(-730_121).unwrap(), "0001-01-01");
+        assert_eq!(date(-730_122).unwrap(), "0001-12-31 BC");
+    }
+
+    #[test]
+    fn arrays_are_read_as_postgres_writes_them() {
+        use serde_json::json;
+        for (text, array) in [
+            ("{}", Some(json!([]))),
+            ("{a, \"b,\\\"c\" ,NULL}", Some(json!(["a", "b,\"c", null]))),
+            ("{{1,2},{3,4}}", Some(json!([["1", "2"], ["3", "4"]]))),
+            ("{a", None),
+            ("{a}}", None),
+            ("{a,}", None),
+            ("a", None),
+        ] {
+            assert_eq!(array_literal(text), array, "{text}");
+        }
+        assert_eq!(address(&[2, 24, 0, 4, 10, 0, 0, 1]).unwrap(), "10.0.0.1/24");
+        assert_eq!(
+            address(&encode_address("::1", false).unwrap()).unwrap(),
+            "::1"
+        );
     }
 
     #[test]
