@@ -62,6 +62,12 @@ impl Schema {
         self
     }
 
+    /// What may be read without naming a schema, with its columns.
+    pub fn relations(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let named = self.relations.get(DEFAULT_SCHEMA).into_iter().flatten();
+        named.map(|(name, columns)| (name.as_str(), columns.as_slice()))
+    }
+
     fn columns_of(&self, schema: &str, name: &str) -> Option<&[String]> {
         let schema = if schema.is_empty() {
             DEFAULT_SCHEMA

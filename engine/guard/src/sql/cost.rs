@@ -2,9 +2,15 @@
 
 use crate::{Refusal, Rule};
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, a_const::Val};
+use pg_query::protobuf::{Node, SelectStmt, a_const::Val};
 
 const LONGEST_SERIES: i64 = 10_000;
+/// Of one series, and of several that multiply.
+const MOST_STEPS: i64 = 1_000_000;
+const MOST_COLUMNS: usize = 200;
+/// Of tables that no condition joins.
+const MOST_UNJOINED: usize = 2;
+const DAY: i64 = 86_400;
 const LONGEST_REPEAT: i64 = 1_000;
 
 /// A whole number that stands there as such, with a sign or a cast.
@@ -23,15 +29,173 @@ fn whole(node: &Node) -> Option<i64> {
     }
 }
 
-/// A cast to a date or a time: a series of them is bounded by its calendar.
+/// What can only be a date or a time: a series of them is bounded by its calendar.
 fn dated(node: &Node) -> bool {
-    let Some(NodeEnum::TypeCast(cast)) = node.node.as_ref() else {
-        return false;
+    const GIVE_DATES: &[&str] = &[
+        "now",
+        "date_trunc",
+        "date_bin",
+        "make_date",
+        "make_timestamp",
+        "make_timestamptz",
+        "to_date",
+        "to_timestamp",
+        "clock_timestamp",
+        "statement_timestamp",
+        "transaction_timestamp",
+        "timezone",
+    ];
+    match &node.node {
+        Some(NodeEnum::TypeCast(cast)) => {
+            let names = cast.type_name.iter().flat_map(|kind| &kind.names);
+            names
+                .filter_map(super::tree::name_of)
+                .any(|name| ["date", "timestamp", "timestamptz"].contains(&name))
+        }
+        Some(NodeEnum::FuncCall(call)) => {
+            let name = call.funcname.last().and_then(super::tree::name_of);
+            name.is_some_and(|name| GIVE_DATES.contains(&name))
+        }
+        Some(NodeEnum::AExpr(sum)) => [&sum.lexpr, &sum.rexpr]
+            .into_iter()
+            .flatten()
+            .any(|side| dated(side)),
+        // Today and now; users and schemas are refused elsewhere.
+        Some(NodeEnum::SqlvalueFunction(_)) => true,
+        _ => false,
+    }
+}
+
+/// How many steps a series has at the most: between whole numbers, or between dates by literal intervals.
+fn series(arguments: &[Node]) -> Option<i64> {
+    let [from, to, step @ ..] = arguments else {
+        return None;
     };
-    let names = cast.type_name.iter().flat_map(|kind| &kind.names);
-    names.filter_map(|name| name.node.as_ref()).any(|name| {
-        matches!(name, NodeEnum::String(name) if ["date", "timestamp", "timestamptz"].contains(&name.sval.as_str()))
-    })
+    if let (Some(from), Some(to)) = (whole(from), whole(to)) {
+        let bounded = from.abs() <= LONGEST_SERIES && to.abs() <= LONGEST_SERIES;
+        return bounded.then_some((to - from).abs() + 1);
+    }
+    // Only dates are an interval apart.
+    let apart = step.first().and_then(literal).and_then(seconds);
+    if apart.is_none() && !(dated(from) && dated(to)) {
+        return None;
+    }
+    // Dates that are computed lie within a century.
+    const CENTURY: i64 = 36_525;
+    let days = match (literal(from).and_then(days), literal(to).and_then(days)) {
+        (Some(from), Some(to)) => (to - from).abs(),
+        _ => CENTURY,
+    };
+    let seconds = step.first().and_then(literal).map_or(Some(DAY), seconds)?;
+    days.checked_mul(DAY)?.checked_div(seconds)
+}
+
+/// The text of a literal, cast or not.
+fn literal(node: &Node) -> Option<&str> {
+    match node.node.as_ref()? {
+        NodeEnum::AConst(constant) => match constant.val.as_ref()? {
+            Val::Sval(text) => Some(&text.sval),
+            _ => None,
+        },
+        NodeEnum::TypeCast(cast) => literal(cast.arg.as_deref()?),
+        _ => None,
+    }
+}
+
+/// About how many days lie before a date.
+fn days(text: &str) -> Option<i64> {
+    let mut parts = text.trim().split(['-', ' ', 'T']).map(str::parse::<i64>);
+    let (year, month, day) = (
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+    );
+    Some(year * 366 + month * 31 + day)
+}
+
+/// How long an interval such as `1 day` or `15 minutes` is.
+fn seconds(text: &str) -> Option<i64> {
+    let mut words = text.split_whitespace();
+    let number: i64 = words.next()?.parse().ok()?;
+    let unit = match words.next()?.to_lowercase().trim_end_matches('s') {
+        "second" | "sec" => 1,
+        "minute" | "min" => 60,
+        "hour" => 3_600,
+        "day" => DAY,
+        "week" => 7 * DAY,
+        "month" | "mon" => 28 * DAY,
+        "quarter" => 90 * DAY,
+        "year" => 365 * DAY,
+        _ => return None,
+    };
+    let whole = words.next().is_none() && number != 0;
+    number.abs().checked_mul(unit).filter(|_| whole)
+}
+
+/// What one SELECT reads and gives: too many columns, tables that nothing joins, series that multiply.
+pub(super) fn of_select(select: &SelectStmt) -> Result<(), (Refusal, i32)> {
+    let wide = |list: &[Node]| list.len() > MOST_COLUMNS;
+    let wide_row = select
+        .values_lists
+        .iter()
+        .any(|row| matches!(&row.node, Some(NodeEnum::List(row)) if wide(&row.items)));
+    if wide(&select.target_list) || wide_row {
+        return Err((Refusal::new(Rule::TooLong, ""), -1));
+    }
+    let mut found = Product::default();
+    for item in &select.from_clause {
+        found.add(item);
+    }
+    let joined = found.joined || select.where_clause.is_some();
+    if found.steps > MOST_STEPS || (!joined && found.tables > MOST_UNJOINED) {
+        return Err((Refusal::new(Rule::TooCostly, ""), -1));
+    }
+    Ok(())
+}
+
+/// What stands side by side in FROM.
+struct Product {
+    tables: usize,
+    /// Of all series together.
+    steps: i64,
+    joined: bool,
+}
+
+impl Default for Product {
+    fn default() -> Self {
+        Self {
+            tables: 0,
+            steps: 1,
+            joined: false,
+        }
+    }
+}
+
+impl Product {
+    fn add(&mut self, item: &Node) {
+        match &item.node {
+            Some(NodeEnum::RangeVar(_) | NodeEnum::RangeTableSample(_)) => self.tables += 1,
+            Some(NodeEnum::RangeSubselect(query)) => self.joined |= query.lateral,
+            Some(NodeEnum::RangeFunction(function)) => {
+                for call in function.functions.iter().filter_map(super::names::call_of) {
+                    let named = call.funcname.last().and_then(super::tree::name_of);
+                    if named == Some("generate_series") {
+                        self.steps = self
+                            .steps
+                            .saturating_mul(series(&call.args).unwrap_or(1).max(1));
+                    }
+                }
+            }
+            Some(NodeEnum::JoinExpr(join)) => {
+                self.joined |=
+                    join.quals.is_some() || !join.using_clause.is_empty() || join.is_natural;
+                for side in [&join.larg, &join.rarg].into_iter().flatten() {
+                    self.add(side);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Only `%s`, `%I`, `%L` and `%%`: a width would be filled with blanks.
@@ -52,12 +216,7 @@ fn plain_template(node: &Node) -> bool {
 /// Whether a call could be made to cost more than it may.
 pub(super) fn of_call(name: &str, arguments: &[Node]) -> bool {
     match name {
-        "generate_series" => {
-            let bounded = |argument: &Node| {
-                dated(argument) || whole(argument).is_some_and(|n| n.abs() <= LONGEST_SERIES)
-            };
-            !arguments.iter().take(2).all(bounded)
-        }
+        "generate_series" => series(arguments).is_none_or(|steps| steps > MOST_STEPS),
         "repeat" | "lpad" | "rpad" => arguments
             .get(1)
             .and_then(whole)
@@ -92,4 +251,63 @@ pub(super) fn recursion(queries: &[Node]) -> Result<(), (Refusal, i32)> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Relation, Schema, check};
+    use crate::Rule;
+
+    #[test]
+    fn what_multiplies_is_refused_and_what_is_bounded_is_not() {
+        let schema = Schema::new(vec![Relation {
+            schema: "public".into(),
+            name: "t".into(),
+            columns: vec!["a".into(), "day".into()],
+        }]);
+        let wide = format!("SELECT {}1", "1, ".repeat(200));
+        for (statement, rule) in [
+            ("SELECT count(*) FROM t a, t b, t c", Some(Rule::TooCostly)),
+            (
+                "SELECT count(*) FROM t a CROSS JOIN t b CROSS JOIN t c",
+                Some(Rule::TooCostly),
+            ),
+            (
+                "SELECT count(*) FROM generate_series(1, 10000) a, generate_series(1, 10000) b",
+                Some(Rule::TooCostly),
+            ),
+            (
+                "SELECT * FROM generate_series(timestamp '0001-01-01', timestamp '9999-12-31', interval '1 second')",
+                Some(Rule::TooCostly),
+            ),
+            (
+                "SELECT * FROM generate_series(timestamp '2024-01-01', timestamp '2024-12-31', interval '1 millisecond')",
+                Some(Rule::TooCostly),
+            ),
+            (
+                "SELECT * FROM generate_series(timestamp '2024-01-01', timestamp '2024-12-31', interval '15 minutes')",
+                None,
+            ),
+            (
+                "SELECT * FROM generate_series(date '2000-01-01', current_date, '1 month')",
+                None,
+            ),
+            (
+                "SELECT d FROM generate_series(date '2024-01-01', date '2024-01-31', '1 day') d, t",
+                None,
+            ),
+            (
+                "SELECT count(*) FROM t a, t b, t c WHERE a.a = b.a AND b.a = c.a",
+                None,
+            ),
+            ("SELECT count(*) FROM t a CROSS JOIN t b", None),
+            (wide.as_str(), Some(Rule::TooLong)),
+        ] {
+            assert_eq!(
+                check(statement, &schema).err().map(|refusal| refusal.rule),
+                rule,
+                "{statement}"
+            );
+        }
+    }
 }

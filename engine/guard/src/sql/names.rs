@@ -283,7 +283,7 @@ pub(super) fn of_function(function: &RangeFunction) -> Item<'_> {
 }
 
 /// Each function stands in a list with its own column definitions.
-fn call_of(node: &Node) -> Option<&pg_query::protobuf::FuncCall> {
+pub(super) fn call_of(node: &Node) -> Option<&pg_query::protobuf::FuncCall> {
     match node.node.as_ref()? {
         NodeEnum::FuncCall(call) => Some(call),
         NodeEnum::List(list) => list.items.first().and_then(call_of),

@@ -245,6 +245,7 @@ impl<'a> Walk<'a> {
         if !locking_clause.is_empty() {
             return Err((Refusal::of(Rule::LockingClause), -1));
         }
+        cost::of_select(select)?;
         let growing = self.growing.take();
         let outside = self.common.len();
         if let Some(with) = with_clause {

@@ -726,8 +726,8 @@ mod tests {
         assert_eq!(date(0).unwrap(), "2000-01-01");
         assert_eq!(date(59).unwrap(), "2000-02-29");
         assert_eq!(date(3_652_425).unwrap(), "12000-01-01");
-        assert_eq!(date(-730_121).unwrap(), "0001-01-01");
-        assert_eq!(date(-730_122).unwrap(), "0001-12-31 BC");
+        assert_eq!(date(-730_119).unwrap(), "0001-01-01");
+        assert_eq!(date(-730_120).unwrap(), "0001-12-31 BC");
     }
 
     #[test]

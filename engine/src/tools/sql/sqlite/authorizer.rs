@@ -236,7 +236,7 @@ impl Guarded {
         if prepared.is_explain() != 0 {
             return Err(ToolError::refused(Rule::Explain));
         }
-        if !prepared.readonly() {
+        if !prepared.readonly() || prepared.column_count() == 0 {
             return Err(ToolError::refused(Rule::NotARead));
         }
         Ok(prepared)
@@ -494,6 +494,7 @@ mod tests {
             "ATTACH ':memory:' AS m",
             "DELETE FROM companies",
             "EXPLAIN SELECT 1",
+            "REINDEX",
             "SELECT 1; SELECT 2",
             "",
             "-- nothing",
