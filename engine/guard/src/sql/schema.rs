@@ -276,7 +276,7 @@ mod tests {
         let schema = Schema::from_ddl(ddl).unwrap();
         for (statement, taken) in [
             (
-                "SELECT v.w, v.one, v.z, a1.y, n.first, n.y FROM v, a1, n",
+                "SELECT v.w, v.one, v.z, a1.y, n.first, n.y FROM v, a1, n WHERE v.z = a1.x",
                 true,
             ),
             ("SELECT a.x FROM a", true),
