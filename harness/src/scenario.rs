@@ -44,6 +44,9 @@ pub struct Scenario {
     /// Files below the target's file root.
     #[serde(default)]
     pub files: IndexMap<String, String>,
+    /// What is no ordinary file, below the target's file root.
+    #[serde(default)]
+    pub specials: IndexMap<String, Special>,
     /// Symbolic links below the target's file root, and what they point to.
     #[serde(default)]
     pub links: IndexMap<String, String>,
@@ -127,6 +130,20 @@ pub enum DatabaseName {
 pub enum Need {
     /// A Postgres behind the target.
     Postgres,
+}
+
+/// What lies in folders besides files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Special {
+    /// A named pipe that nobody writes to.
+    Fifo,
+    /// Ten gigabytes that take no room.
+    Sparse,
+    /// A socket that nobody listens on.
+    Socket,
+    /// A file with a second name.
+    Twice,
 }
 
 /// What the web tool finds. Canaries listen where it may not look: on 127.0.0.1, 127.0.0.2 and `::1`, port `{{ canary }}`.

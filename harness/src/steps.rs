@@ -58,6 +58,18 @@ async fn run_step(
             .execute_as_owner(statement)
             .await
             .map_err(|error| error.to_string())?,
+        Verb::Write(write) => {
+            let content = Fill::new(&step.verb, last, world)
+                .await?
+                .text(&write.content)?;
+            match (&write.file, &write.page) {
+                (Some(file), _) => world
+                    .write_file(file, &content)
+                    .map_err(|error| error.to_string())?,
+                (None, Some(page)) => world.write_page(page, &content)?,
+                (None, None) => {}
+            }
+        }
         Verb::Fault(faults) => world.mocks.set_claude_faults(faults.claude.clone()),
         Verb::Ask(_) | Verb::Execute(_) | Verb::Request(_) => {
             let sender = Sender::prepare(&step.verb, last, world).await?;
@@ -124,7 +136,7 @@ impl Sender {
                 request.times,
                 request.at_once,
             ),
-            Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) => {
+            Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) => {
                 return Err(format!("`{}` sends nothing", verb.name()));
             }
         };

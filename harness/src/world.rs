@@ -29,6 +29,8 @@ pub struct KnownClient {
     pub tenant: &'static str,
     /// What it may do.
     pub scopes: &'static [&'static str],
+    /// The tools that it may use; all without.
+    pub tools: Option<&'static [&'static str]>,
 }
 
 const USER: &[&str] = &["query", "tools", "cache", "metrics"];
@@ -39,26 +41,43 @@ pub const CLIENTS: &[KnownClient] = &[
         id: "alice",
         tenant: "acme",
         scopes: USER,
+        tools: None,
     },
     KnownClient {
         id: "bob",
         tenant: "acme",
         scopes: USER,
+        tools: None,
     },
     KnownClient {
         id: "mallory",
         tenant: "globex",
         scopes: USER,
+        tools: None,
     },
     KnownClient {
         id: "limited",
         tenant: "acme",
         scopes: &["metrics"],
+        tools: None,
     },
     KnownClient {
         id: "admin",
         tenant: "acme",
         scopes: &["query", "tools", "cache", "metrics", "admin"],
+        tools: None,
+    },
+    KnownClient {
+        id: "clerk",
+        tenant: "acme",
+        scopes: USER,
+        tools: Some(&["FileSystem.*", "Web.*"]),
+    },
+    KnownClient {
+        id: "analyst",
+        tenant: "acme",
+        scopes: USER,
+        tools: Some(&["SQL.*", "Web.*"]),
     },
 ];
 
@@ -326,6 +345,21 @@ impl World {
         Some((site.address, site.canary_port))
     }
 
+    /// Writes a file below the file root.
+    pub fn write_file(&self, name: &str, content: &str) -> std::io::Result<()> {
+        self.files.write(name, content)
+    }
+
+    /// Writes a page of the site.
+    pub fn write_page(&self, path: &str, content: &str) -> Result<(), String> {
+        let web = self
+            .web
+            .as_ref()
+            .ok_or("a page needs a `web` in the scenario")?;
+        web.site.write(path, content);
+        Ok(())
+    }
+
     /// How often a canary was connected to so far.
     pub fn touched(&self) -> u64 {
         self.web.as_ref().map_or(0, |web| web.site.touched())
@@ -389,7 +423,13 @@ fn secrets(target: &Target) -> BTreeMap<String, String> {
 }
 
 fn clients_file(secrets: &BTreeMap<String, String>) -> Value {
-    let client = |client: &KnownClient| json!({ "id": client.id, "secret": secrets.get(client.id), "tenant": client.tenant, "scopes": client.scopes });
+    let client = |client: &KnownClient| {
+        let mut known = json!({ "id": client.id, "secret": secrets.get(client.id), "tenant": client.tenant, "scopes": client.scopes });
+        if let Some(tools) = client.tools {
+            known["tools"] = json!(tools);
+        }
+        known
+    };
     json!({ "clients": CLIENTS.iter().map(client).collect::<Vec<_>>() })
 }
 

@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -59,6 +59,7 @@ pub struct Site {
     /// The canaries' port, the same on every address.
     pub canary_port: u16,
     server: Server,
+    pages: Arc<RwLock<IndexMap<String, Page>>>,
     canaries: Vec<JoinHandle<()>>,
     touched: Arc<AtomicU64>,
 }
@@ -90,18 +91,36 @@ impl Site {
             }
             (path, page)
         });
-        let pages: Arc<IndexMap<String, Page>> = Arc::new(pages.collect());
+        let pages: Arc<RwLock<IndexMap<String, Page>>> = Arc::new(RwLock::new(pages.collect()));
+        let served = pages.clone();
         let routes = Router::new().fallback(move |request: Request| {
+            let pages = served.read().unwrap_or_else(PoisonError::into_inner);
             let page = pages.get(request.uri().path()).cloned();
+            drop(pages);
             async move { page.map_or_else(missing, |page| serve(&page)) }
         });
         Ok(Self {
             address,
             canary_port,
             server: Server::start(address, routes).await?,
+            pages,
             canaries,
             touched,
         })
+    }
+
+    /// From now on this text is served there.
+    pub fn write(&self, path: &str, body: &str) {
+        let page = Page {
+            status: ok(),
+            headers: IndexMap::new(),
+            body: body.to_owned(),
+            times: once(),
+            gzip: false,
+            drip: None,
+        };
+        let mut pages = self.pages.write().unwrap_or_else(PoisonError::into_inner);
+        pages.insert(path.to_owned(), page);
     }
 
     /// How often a canary was connected to.
@@ -200,9 +219,13 @@ fn body(page: &Page) -> Body {
 }
 
 fn compressed(once: &[u8], times: u32) -> Vec<u8> {
+    const BLOCK: u32 = 1 << 16;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    for _ in 0..times {
-        if encoder.write_all(once).is_err() {
+    let many = once.repeat(usize::try_from(BLOCK).unwrap_or(1));
+    let blocks = (0..times / BLOCK).map(|_| many.as_slice());
+    let rest = (0..times % BLOCK).map(|_| once);
+    for part in blocks.chain(rest) {
+        if encoder.write_all(part).is_err() {
             break;
         }
     }

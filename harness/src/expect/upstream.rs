@@ -166,11 +166,27 @@ fn claude_saw(judge: &mut Judge<'_>, expected: &ClaudeSaw, entries: &[Entry]) {
         let holds = texts.iter().any(|request| request.contains(text.as_str()));
         judge.add("claude_saw.contains", text, &number, holds);
     }
+    for text in &expected.only_as_data {
+        let holds = !requests.is_empty()
+            && !requests
+                .iter()
+                .any(|request| standing(request).contains(text.as_str()));
+        judge.add("claude_saw.only_as_data", text, &number, holds);
+    }
     for text in &expected.lacks {
         let holds =
             !texts.is_empty() && !texts.iter().any(|request| request.contains(text.as_str()));
         judge.add("claude_saw.lacks", text, &number, holds);
     }
+}
+
+/// The texts of what stands before every conversation: tools and system prompt.
+fn standing(request: &Value) -> String {
+    ["tools", "system"]
+        .iter()
+        .filter_map(|name| request.get(*name))
+        .map(texts_of)
+        .collect()
 }
 
 /// The tool results of each user message.

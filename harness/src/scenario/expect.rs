@@ -120,6 +120,8 @@ pub struct ClaudeSaw {
     pub contains: Vec<String>,
     /// Texts in none of its requests.
     pub lacks: Vec<String>,
+    /// Texts that stand in messages at most: never in the system prompt or in a tool's definition.
+    pub only_as_data: Vec<String>,
 }
 
 /// What the ledger says.

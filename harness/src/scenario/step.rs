@@ -1,4 +1,4 @@
-//! What a step does: exactly one of `ask`, `execute`, `request`, `sql`, `wait` and `fault`.
+//! What a step does: exactly one of `ask`, `execute`, `request`, `write`, `sql`, `wait` and `fault`.
 
 use super::expect::Expect;
 use fact_mocks::script::{Fault, Millis};
@@ -30,6 +30,8 @@ pub enum Verb {
     Execute(Execute),
     /// Sends any HTTP request.
     Request(Request),
+    /// Writes what the target's tools find.
+    Write(Write),
     /// A statement by the database's owner, not through the relay.
     Sql(String),
     /// Lets time pass.
@@ -45,6 +47,7 @@ impl Verb {
             Self::Ask(_) => "ask",
             Self::Execute(_) => "execute",
             Self::Request(_) => "request",
+            Self::Write(_) => "write",
             Self::Sql(_) => "sql",
             Self::Wait(_) => "wait",
             Self::Fault(_) => "fault",
@@ -122,6 +125,20 @@ pub struct Request {
     pub at_once: Option<u32>,
 }
 
+/// A text in a file below the file root, or on a page of the `web`: exactly one of them is given.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// A plain path below the file root.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// A path of the site, such as `/page`.
+    #[serde(default)]
+    pub page: Option<String>,
+    /// The text; it may hold templates.
+    pub content: String,
+}
+
 /// How the mocks fail from now on; an empty list heals.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -155,6 +172,9 @@ struct Written {
     /// Sends any HTTP request.
     #[serde(default)]
     request: Option<Request>,
+    /// Writes a file or a page.
+    #[serde(default)]
+    write: Option<Write>,
     /// A statement by the database's owner, not through the relay.
     #[serde(default)]
     sql: Option<String>,
@@ -177,6 +197,12 @@ impl TryFrom<Written> for Step {
         verbs.extend(written.ask.map(Verb::Ask));
         verbs.extend(written.execute.map(Verb::Execute));
         verbs.extend(written.request.map(Verb::Request));
+        if let Some(write) = written.write {
+            if write.file.is_some() == write.page.is_some() {
+                return Err("`write` has either `file: PATH` or `page: PATH`".into());
+            }
+            verbs.push(Verb::Write(write));
+        }
         verbs.extend(written.sql.map(Verb::Sql));
         verbs.extend(written.wait.map(Verb::Wait));
         verbs.extend(written.fault.map(Verb::Fault));
@@ -188,9 +214,13 @@ impl TryFrom<Written> for Step {
             ));
         }
         let Some(verb) = verbs.pop() else {
-            return Err("a step does one of `ask`, `execute`, `request`, `sql`, `wait`, `fault`; this one does nothing".into());
+            return Err("a step does one of `ask`, `execute`, `request`, `write`, `sql`, `wait`, `fault`; this one does nothing".into());
         };
-        if written.expect.is_some() && matches!(verb, Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_))
+        if written.expect.is_some()
+            && matches!(
+                verb,
+                Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_)
+            )
         {
             return Err(format!(
                 "nothing can be expected of `{}`; expect it of the step after it",

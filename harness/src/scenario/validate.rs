@@ -17,7 +17,7 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<(), Wrong> {
             Verb::Ask(ask) => Some(&ask.client),
             Verb::Execute(execute) => Some(&execute.client),
             Verb::Request(request) => request.client.as_ref(),
-            Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) => None,
+            Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) => None,
         };
         client.map_or(Ok(()), |client| known_client(client))?;
         if let Verb::Request(request) = &step.verb

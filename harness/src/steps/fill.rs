@@ -1,5 +1,5 @@
 //! Templates in steps: `{{ token.CLIENT }}`, `{{ secret.CLIENT }}`, `{{ last.PATH }}`, `{{ file_root }}`, `{{ outside }}`,
-//! `{{ web }}`, `{{ canary }}`.
+//! `{{ web }}`, `{{ canary }}`, `{{ repeat.NUMBER.TEXT }}`.
 
 use crate::json_path;
 use crate::scenario::step::Verb;
@@ -89,6 +89,19 @@ impl Fill {
     fn value_of(&self, name: &str) -> Result<String, String> {
         if let Some(value) = self.known.get(name) {
             return Ok(value.clone());
+        }
+        if let Some((times, text)) = name
+            .strip_prefix("repeat.")
+            .and_then(|rest| rest.split_once('.'))
+        {
+            const MOST: usize = 2_000_000;
+            let times = times
+                .parse::<usize>()
+                .ok()
+                .filter(|times| times * text.len() <= MOST);
+            return times.map(|times| text.repeat(times)).ok_or_else(|| {
+                format!("`{{{{ {name} }}}}` names no number of times, or is too long")
+            });
         }
         let unknown = || format!("nothing is known as `{{{{ {name} }}}}`");
         let path = name.strip_prefix("last.").ok_or_else(unknown)?;

@@ -1,6 +1,6 @@
 //! The folders of one scenario: the file root of the target, what lies beside it, its state and its clients.
 
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Special};
 use serde_json::Value;
 use std::io::{Error, Result};
 use std::path::{Component, Path, PathBuf};
@@ -28,10 +28,18 @@ impl Files {
         for (name, content) in &scenario.files {
             std::fs::write(below(&root, name)?, content)?;
         }
+        for (name, special) in &scenario.specials {
+            make_special(*special, &below(&root, name)?)?;
+        }
         for (name, target) in &scenario.links {
             std::os::unix::fs::symlink(target, below(&root, name)?)?;
         }
         Ok(files)
+    }
+
+    /// Writes a file below the root.
+    pub(super) fn write(&self, name: &str, content: &str) -> Result<()> {
+        std::fs::write(below(&self.path("files"), name)?, content)
     }
 
     /// Writes the clients file and says where.
@@ -63,6 +71,21 @@ impl Files {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+}
+
+fn make_special(special: Special, path: &Path) -> Result<()> {
+    const HUGE: u64 = 10 << 30;
+    match special {
+        Special::Fifo => Ok(nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU)?),
+        Special::Sparse => std::fs::File::create(path)?.set_len(HUGE),
+        Special::Socket => std::os::unix::net::UnixListener::bind(path).map(drop),
+        Special::Twice => {
+            let mut other = path.as_os_str().to_owned();
+            other.push(".other");
+            std::fs::write(path, "twice")?;
+            std::fs::hard_link(path, other)
+        }
     }
 }
 

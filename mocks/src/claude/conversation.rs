@@ -74,6 +74,15 @@ impl Conversation {
         }
     }
 
+    /// The texts that came last: of the tool results, or else the question.
+    pub(crate) fn heard(&self) -> String {
+        if self.results.is_empty() {
+            return self.question.clone();
+        }
+        let contents = self.results.iter().map(|result| texts(&result.content));
+        contents.collect::<Vec<_>>().join("\n")
+    }
+
     /// What templates are filled from.
     pub(crate) fn context(&self) -> Value {
         let mut context = json!({
@@ -96,6 +105,19 @@ impl Conversation {
             context["result"] = result.content.clone();
         }
         context
+    }
+}
+
+/// All texts of a value, one after the other.
+fn texts(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text}\n"),
+        Value::Array(items) => items.iter().map(texts).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, field)| format!("{name}\n{}", texts(field)))
+            .collect(),
+        _ => String::new(),
     }
 }
 

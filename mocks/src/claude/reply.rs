@@ -118,6 +118,21 @@ fn mismatch(when: &When, conversation: &Conversation) -> Option<(usize, &'static
     (!why.is_empty()).then_some((situation + question + turn, why))
 }
 
+/// Every `[[call TOOL {…}]]` of a text.
+fn orders(text: &str) -> Vec<(String, Value)> {
+    let mut orders = Vec::new();
+    for rest in text.split("[[call ").skip(1) {
+        let Some((tool, rest)) = rest.split_once(' ') else {
+            continue;
+        };
+        let mut input = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        if let Some(Ok(input)) = input.next() {
+            orders.push((tool.to_owned(), input));
+        }
+    }
+    orders
+}
+
 fn fill(rule: &Rule, conversation: &Conversation) -> Result<Reply, Problem> {
     let context = conversation.context();
     let problem = |missing: template::Missing| Problem::invalid(missing.to_string());
@@ -127,7 +142,7 @@ fn fill(rule: &Rule, conversation: &Conversation) -> Result<Reply, Problem> {
         .map(|say| template::text(say, &context))
         .transpose()
         .map_err(problem)?;
-    let calls = rule
+    let mut calls: Vec<(String, Value)> = rule
         .call
         .iter()
         .flatten()
@@ -141,6 +156,15 @@ fn fill(rule: &Rule, conversation: &Conversation) -> Result<Reply, Problem> {
             Ok((name.replace('.', "_"), input))
         })
         .collect::<Result<_, Problem>>()?;
+    if rule.obey {
+        let orders = orders(&conversation.heard());
+        if orders.is_empty() {
+            return Err(Problem::invalid(
+                "the script obeys, and there is no `[[call TOOL {…}]]` to obey",
+            ));
+        }
+        calls.extend(orders);
+    }
     Ok(Reply {
         text,
         calls,
