@@ -50,8 +50,8 @@ pub struct Rule {
     /// Tools to call, by name (dots become `_`), with their input; several are called in one turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<IndexMap<String, Value>>,
-    /// Does what the texts before it ask for: every `[[call TOOL {…}]]` in the tool results, or else in the question, is
-    /// called. The worst model that there is.
+    /// Does what the texts before it ask for: every tool of `[[call {"TOOL": {…}}]]` in the tool results, or else in
+    /// the question, is called. The worst model that there is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub obey: bool,
     /// Overrides the `stop_reason`.

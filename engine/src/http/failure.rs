@@ -115,6 +115,12 @@ impl IntoResponse for Failure {
                 .headers_mut()
                 .insert("retry-after", HeaderValue::from(seconds));
         }
+        if self.code == ErrorCode::PayloadTooLarge {
+            // What was not read of the body would be taken for the next request.
+            response
+                .headers_mut()
+                .insert("connection", HeaderValue::from_static("close"));
+        }
         response
     }
 }

@@ -430,6 +430,39 @@ mod tests {
         assert!(Files::open(&[PathBuf::from("/")], &[]).is_err());
     }
 
+    #[test]
+    fn without_the_guard_of_texts_the_handle_still_keeps_to_its_root() {
+        let world = tempfile::tempdir().unwrap();
+        let root = world.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(world.path().join("outside.txt"), "canary").unwrap();
+        std::fs::write(root.join(".env"), "hidden").unwrap();
+        symlink("..", root.join("up")).unwrap();
+        let files = Files::open(std::slice::from_ref(&root), &[]).unwrap();
+        let root = &files.0.roots[0];
+        for path in [
+            "../outside.txt",
+            "up/outside.txt",
+            "/etc/passwd",
+            "./../outside.txt",
+        ] {
+            let error = root.dir.open(path).err().map(|error| opening(&error));
+            assert_eq!(
+                error,
+                Some(ToolError::refused(Rule::PathOutsideRoot)),
+                "{path}"
+            );
+        }
+        let hidden = root.dir.open(".env").unwrap();
+        let judged = files.0.allow(
+            root,
+            Path::new(".env"),
+            &hidden,
+            &hidden.metadata().unwrap(),
+        );
+        assert_eq!(judged, Err(ToolError::refused(Rule::PathHidden)));
+    }
+
     #[tokio::test]
     async fn parts_of_a_file_are_whole_characters_and_none_lies_behind_its_end() {
         let root = tempfile::tempdir().unwrap();

@@ -118,16 +118,13 @@ fn mismatch(when: &When, conversation: &Conversation) -> Option<(usize, &'static
     (!why.is_empty()).then_some((situation + question + turn, why))
 }
 
-/// Every `[[call TOOL {…}]]` of a text.
+/// Every tool of every `[[call {"TOOL": {…}}]]` in a text.
 fn orders(text: &str) -> Vec<(String, Value)> {
     let mut orders = Vec::new();
     for rest in text.split("[[call ").skip(1) {
-        let Some((tool, rest)) = rest.split_once(' ') else {
-            continue;
-        };
-        let mut input = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-        if let Some(Ok(input)) = input.next() {
-            orders.push((tool.to_owned(), input));
+        let mut order = serde_json::Deserializer::from_str(rest).into_iter::<Map<String, Value>>();
+        if let Some(Ok(tools)) = order.next() {
+            orders.extend(tools);
         }
     }
     orders
@@ -160,7 +157,7 @@ fn fill(rule: &Rule, conversation: &Conversation) -> Result<Reply, Problem> {
         let orders = orders(&conversation.heard());
         if orders.is_empty() {
             return Err(Problem::invalid(
-                "the script obeys, and there is no `[[call TOOL {…}]]` to obey",
+                "the script obeys, and there is no `[[call {\"TOOL\": {…}}]]` to obey",
             ));
         }
         calls.extend(orders);

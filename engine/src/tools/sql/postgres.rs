@@ -10,7 +10,7 @@ use crate::tools::outcome::{ToolError, Violation};
 use fact_guard::Rule;
 use fact_guard::sql::ReadOnlySql;
 use futures_util::StreamExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{
     PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgStatement, PgTypeInfo,
@@ -19,7 +19,9 @@ use sqlx::{
     AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
     Statement as _,
 };
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
 #[derive(Debug)]
@@ -27,6 +29,28 @@ pub(super) struct Postgres {
     pool: PgPool,
     probe: PgPool,
     timeout: Duration,
+    affordable: Affordable,
+}
+
+/// Statements whose plan was found affordable a moment ago: it is not looked at again.
+#[derive(Debug, Default)]
+struct Affordable(Mutex<HashMap<blake3::Hash, Instant>>);
+
+impl Affordable {
+    fn has(&self, key: &blake3::Hash) -> bool {
+        const REMEMBERED: Duration = Duration::from_mins(1);
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).is_some_and(|at| at.elapsed() < REMEMBERED)
+    }
+
+    fn add(&self, key: blake3::Hash) {
+        const MOST: usize = 4_096;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(key, Instant::now());
+    }
 }
 
 /// Statements at the same time.
@@ -105,6 +129,7 @@ pub(super) async fn open(
             pool,
             probe,
             timeout: config.tool_timeout,
+            affordable: Affordable::default(),
         },
         tables,
         beside,
@@ -214,7 +239,17 @@ impl Postgres {
             tenant.replace('\'', "''")
         );
         let mut lease = self.begin(begin).await?;
-        let outcome = read(lease.connection()?, safe, parameters, most).await;
+        let key = blake3::hash(
+            json!([tenant, safe.text(), parameters])
+                .to_string()
+                .as_bytes(),
+        );
+        // One scan costs what its table costs, and the clock ends it; what is read together can multiply.
+        let judged = safe.sources() <= 1 || self.affordable.has(&key);
+        let outcome = read(lease.connection()?, safe, parameters, most, judged).await;
+        if outcome.is_ok() && !judged {
+            self.affordable.add(key);
+        }
         // Rows that nobody reads must not hold up the next user: such a connection is closed.
         if outcome.as_ref().is_ok_and(|rows| !rows.truncated)
             || matches!(
@@ -289,11 +324,11 @@ async fn read(
     safe: &ReadOnlySql,
     parameters: &[Value],
     most: u64,
+    judged: bool,
 ) -> Result<Rows, ToolError> {
     let prepared = prepare(connection, safe.text().to_owned()).await?;
     let parameters = arguments(&prepared, parameters)?;
-    // One scan costs what its table costs, and the clock ends it; what is read together can multiply.
-    if safe.sources() > 1 {
+    if !judged {
         judge_cost(connection, safe, &parameters).await?;
     }
     let told = values_told(&prepared, safe);

@@ -226,3 +226,31 @@ fn told(value: ValueRef<'_>) -> Value {
             .into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_authorizer_the_connection_still_only_reads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("world.db");
+        Connection::open(&file)
+            .and_then(|world| world.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)"))
+            .expect("the world");
+        let connection = read_only(&file).expect("a connection");
+        // Even when the second lock is taken off by a statement.
+        for statement in [
+            "DELETE FROM t",
+            "CREATE TABLE u (a)",
+            "PRAGMA query_only = 0; DELETE FROM t",
+            "PRAGMA writable_schema = 1; DELETE FROM sqlite_master",
+        ] {
+            assert!(connection.execute_batch(statement).is_err(), "{statement}");
+        }
+        let rows: i64 = connection
+            .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+            .expect("a count");
+        assert_eq!(rows, 1);
+    }
+}
