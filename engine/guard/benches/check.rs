@@ -26,12 +26,12 @@ fn guard(criterion: &mut Criterion) {
     let schema = schema();
     let long = format!(
         "SELECT id FROM companies WHERE id IN ({})",
-        (0..800)
+        (0..1_300)
             .map(|n| n.to_string())
             .collect::<Vec<_>>()
             .join(", ")
     );
-    for (name, statement) in [("200 bytes", SHORT), ("3 kB", long.as_str())] {
+    for (name, statement) in [("200 bytes", SHORT), ("5 kB", long.as_str())] {
         let mut group = criterion.benchmark_group(name);
         group.bench_function("parse", |bencher| {
             bencher
