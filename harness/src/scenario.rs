@@ -77,9 +77,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Whether only Postgres can show it.
-    pub fn needs_postgres(&self) -> bool {
-        self.needs.contains(&Need::Postgres)
+    /// Whether it can be shown on a database of this kind.
+    pub fn fits(&self, database: &str) -> bool {
+        let sqlite = database == "sqlite";
+        let lacks = |need: &Need| (*need == Need::Sqlite) != sqlite;
+        !self.needs.iter().any(lacks)
     }
 }
 
@@ -130,6 +132,8 @@ pub enum DatabaseName {
 pub enum Need {
     /// A Postgres behind the target.
     Postgres,
+    /// A `SQLite` behind the target.
+    Sqlite,
 }
 
 /// What lies in folders besides files.

@@ -53,11 +53,11 @@ async fn run_step(
 ) -> Result<(Vec<Check>, Option<Value>), String> {
     match &step.verb {
         Verb::Wait(duration) => tokio::time::sleep(duration.0).await,
-        Verb::Sql(statement) => world
-            .database
-            .execute_as_owner(statement)
-            .await
-            .map_err(|error| error.to_string())?,
+        Verb::Sql(statement) => {
+            let statement = Fill::new(&step.verb, last, world).await?.text(statement)?;
+            let done = world.database.execute_as_owner(&statement).await;
+            done.map_err(|error| error.to_string())?;
+        }
         Verb::Write(write) => {
             let content = Fill::new(&step.verb, last, world)
                 .await?

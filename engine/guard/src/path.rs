@@ -63,8 +63,13 @@ pub fn check(text: &str, roots: &[&str]) -> Result<SafePath, Refusal> {
     } else {
         (None, text)
     };
-    judge(below, Rule::PathOutsideRoot)?;
-    judge_readings(below)?;
+    let literal = judge(below, Rule::PathOutsideRoot);
+    let leaves = literal.as_ref().is_err_and(|refusal| refusal.rule == Rule::PathOutsideRoot);
+    match judge_readings(below) {
+        // Leaving weighs more than the name that it begins with.
+        Err(refusal) if refusal.rule == Rule::PathEncodedTraversal && !leaves => return Err(refusal),
+        readings => literal.and(readings)?,
+    }
     Ok(SafePath {
         below: below.to_owned(),
         root,

@@ -67,7 +67,7 @@ fn read(text: &str) -> Result<Scenario, String> {
 fn the_whole_format_is_read() {
     let scenario = read(EXAMPLE).unwrap();
     assert_eq!(scenario.steps.len(), 7);
-    assert!(scenario.needs_postgres());
+    assert!(scenario.fits("binaries") && !scenario.fits("sqlite"));
     let load = scenario.load.unwrap();
     assert_eq!(
         load.in_words(),

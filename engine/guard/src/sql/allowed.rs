@@ -80,6 +80,7 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "initcap",
     "int4range",
     "int8range",
+    "is_normalized",
     "isempty",
     "isfinite",
     "json_agg",

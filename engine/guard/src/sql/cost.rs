@@ -73,7 +73,9 @@ fn series(arguments: &[Node]) -> Option<i64> {
     };
     if let (Some(from), Some(to)) = (whole(from), whole(to)) {
         let bounded = from.abs() <= LONGEST_SERIES && to.abs() <= LONGEST_SERIES;
-        return bounded.then_some((to - from).abs() + 1);
+        // A step below one makes more of them than there are numbers.
+        let steps = step.first().map_or(Some(1), whole).filter(|step| *step != 0 && step.abs() < i64::MAX);
+        return (bounded && steps.is_some()).then_some((to - from).abs() + 1);
     }
     // Only dates are an interval apart.
     let apart = step.first().and_then(literal).and_then(seconds);
@@ -82,11 +84,16 @@ fn series(arguments: &[Node]) -> Option<i64> {
     }
     // Dates that are computed lie within a century.
     const CENTURY: i64 = 36_525;
-    let days = match (literal(from).and_then(days), literal(to).and_then(days)) {
+    // A literal that is no day may be the end of time.
+    let day = |node: &Node| literal(node).map_or(Some(None), |text| days(text).map(Some));
+    let days = match (day(from)?, day(to)?) {
         (Some(from), Some(to)) => (to - from).abs(),
         _ => CENTURY,
     };
-    let seconds = step.first().and_then(literal).map_or(Some(DAY), seconds)?;
+    let seconds = match step.first() {
+        None => DAY,
+        Some(step) => literal(step).and_then(seconds)?,
+    };
     days.checked_mul(DAY)?.checked_div(seconds)
 }
 
@@ -211,6 +218,24 @@ fn plain_template(node: &Node) -> bool {
         .split('%')
         .skip(1)
         .all(|rest| rest.starts_with(['s', 'I', 'L']))
+}
+
+/// Of all functions of a statement, one by the other.
+pub(super) const MOST_GROWTH: i64 = 1_000_000;
+
+/// How many times longer a call makes a text.
+pub(super) fn growth(name: &str, arguments: &[Node]) -> i64 {
+    // What is replaced by something short grows little, however often.
+    const SHORT: usize = 8;
+    let length = |at: usize| arguments.get(at).and_then(literal).map(str::len);
+    match name {
+        "repeat" => arguments.get(1).and_then(whole).unwrap_or(1).max(1),
+        "replace" | "regexp_replace" => match (length(1), length(2)) {
+            (from, Some(to)) if to > SHORT => i64::try_from(to / from.unwrap_or(1).max(1)).unwrap_or(i64::MAX).max(1),
+            _ => 1,
+        },
+        _ => 1,
+    }
 }
 
 /// Whether a call could be made to cost more than it may.

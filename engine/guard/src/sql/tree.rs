@@ -32,6 +32,8 @@ pub(super) struct Walk<'a> {
     columns: Vec<(&'a str, i32)>,
     tables: BTreeSet<String>,
     sources: usize,
+    /// How many times longer its functions can make a text, one by the other.
+    growth: i64,
 }
 
 fn refuse(rule: Rule, about: &str, location: i32) -> Decision {
@@ -61,6 +63,7 @@ impl<'a> Walk<'a> {
             columns: Vec::new(),
             tables: BTreeSet::new(),
             sources: 0,
+            growth: 1,
         }
     }
 
@@ -483,15 +486,18 @@ impl<'a> Walk<'a> {
         let Some(last) = fields.last().and_then(name_of) else {
             return Ok(());
         };
-        if SYSTEM_COLUMNS.contains(&last) && !self.schema.columns.contains(last) {
+        let row = fields.iter().rev().nth(1).and_then(name_of);
+        let item = row.and_then(|row| self.scopes.find(row));
+        let is_column = item.is_some_and(|item| item.has(last));
+        let is_system = SYSTEM_COLUMNS.contains(&last);
+        if is_system && !is_column && !self.schema.columns.contains(last) {
             return refuse(Rule::Catalog, last, *location);
         }
-        let Some(row) = fields.iter().rev().nth(1).and_then(name_of) else {
+        if row.is_none() {
             self.columns.push((last, *location));
             return Ok(());
         };
         // `row.name` that is no column of the row is a call of the function of that name with the row.
-        let is_column = self.scopes.find(row).is_some_and(|item| item.has(last));
         if is_column {
             Ok(())
         } else {
@@ -523,7 +529,8 @@ impl<'a> Walk<'a> {
         {
             return refuse(Rule::FunctionNotAllowed, name, *location);
         }
-        if cost::of_call(name, args) {
+        self.growth = self.growth.saturating_mul(cost::growth(name, args));
+        if cost::of_call(name, args) || self.growth > cost::MOST_GROWTH {
             return refuse(Rule::TooCostly, name, *location);
         }
         // Without a name of its own, a column is called by its function.
