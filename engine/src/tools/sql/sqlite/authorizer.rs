@@ -91,6 +91,9 @@ const FUNCTIONS: &[&str] = &[
     "->>",
 ];
 
+/// Tables that are functions of their arguments alone.
+const OF_JSON: [&str; 2] = ["json_each", "json_tree"];
+
 /// What there is in a database, granted or not; names in small letters, of which `SQLite` compares those of ASCII alone.
 #[derive(Debug, Default)]
 pub(super) struct World {
@@ -136,7 +139,11 @@ impl World {
         }
         let mut listed = connection.prepare("SELECT name FROM pragma_module_list")?;
         for name in listed.query_map([], |row| row.get::<_, String>(0))? {
-            world.names.insert(name?.to_ascii_lowercase());
+            let name = name?.to_ascii_lowercase();
+            if !OF_JSON.contains(&name.as_str()) {
+                world.of_modules.insert(name.clone());
+            }
+            world.names.insert(name);
         }
         for view in views {
             let within = views_within(connection, &world, &view)?;
@@ -224,7 +231,8 @@ pub(super) fn guard(
     }
     let rights = Arc::new(Rights::of(world, granted));
     let tokens = tokens(statement);
-    let misleads = names_of_tables(&tokens).any(|name| rights.behind.contains(name));
+    let misleads = names_of_tables(&tokens)
+        .any(|name| rights.behind.contains(name) || name.starts_with("pragma_"));
     let guarded = Guarded {
         misleads,
         words: tokens.into_iter().filter_map(Token::name).collect(),
@@ -280,10 +288,12 @@ impl Guarded {
         }
         let opened = self.rights.world.opened(connection, statement);
         for table in opened.map_err(|error| why(&error))? {
-            let read = table.and_then(|table| self.rights.opening(table));
-            let read = read.ok_or_else(|| ToolError::refused(Rule::RelationNotAllowed))?;
+            let read = self
+                .rights
+                .judge_opened(table)
+                .map_err(ToolError::refused)?;
             let mut reading = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            reading.extend(read.cloned());
+            reading.extend(read);
         }
         Ok(prepared)
     }
@@ -378,7 +388,7 @@ impl Rights {
                 // counted for a view that was dissolved into the statement.
                 let no_table = column_name.is_empty()
                     && (!self.world.names.contains(&table) || self.within.contains(&table));
-                let of_json = matches!(table.as_str(), "json_each" | "json_tree");
+                let of_json = OF_JSON.contains(&table.as_str());
                 if by_view || no_table || of_json {
                     Ok(None)
                 } else {
@@ -395,10 +405,15 @@ impl Rights {
         }
     }
 
-    /// Whether a program may open the table, with its granted name where it has one.
-    fn opening(&self, table: &String) -> Option<Option<&String>> {
-        let granted = self.granted.get(table);
-        (granted.is_some() || self.within.contains(table)).then_some(granted)
+    /// Whether a program may open the table, with the name by which it is granted.
+    fn judge_opened(&self, table: Option<&String>) -> Result<Option<String>, Rule> {
+        let table = table.ok_or(Rule::Catalog)?;
+        let granted = self.granted.get(table).cloned();
+        if granted.is_some() || self.within.contains(table) {
+            Ok(granted)
+        } else {
+            Err(Rule::RelationNotAllowed)
+        }
     }
 }
 
@@ -602,6 +617,9 @@ mod tests {
             "SELECT count(*) FROM (SELECT 'x' AS secret) JOIN secrets USING (secret)",
             "SELECT count(*) FROM companies NATURAL JOIN secrets",
             "SELECT count(*) FROM (SELECT 'x' AS secret) JOIN pages USING (secret)",
+            "SELECT count(*) FROM (SELECT 'secrets' AS name) JOIN dbstat USING (name)",
+            "SELECT count(*) FROM (SELECT 'secrets' AS name) JOIN pragma_table_list USING (name)",
+            "SELECT count(*) FROM (SELECT 'secrets' AS name) JOIN sqlite_schema USING (name)",
             "SELECT * FROM grouped WHERE id IN (SELECT count(*) FROM secrets)",
             "SELECT secret FROM \"É\"",
             "SELECT count(*) FROM rows_only",
