@@ -208,48 +208,84 @@ impl Inner {
             arguments["recursive"] == true,
             arguments["include_hidden"] == true,
         );
-        let mut entries = Vec::new();
-        let mut truncated = false;
-        let mut waiting = vec![(top, String::new(), 0)];
-        while let Some((dir, prefix, depth)) = waiting.pop() {
-            for entry in dir.entries().map_err(|error| opening(&error))?.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.starts_with('.') && !hidden {
-                    continue;
-                }
-                if entries.len() >= MOST_ENTRIES {
-                    truncated = true;
-                    break;
-                }
-                let Ok(found) = dir.symlink_metadata(&name) else {
-                    continue;
-                };
-                let full = format!("{prefix}{name}");
-                let kind = if found.is_dir() {
-                    "directory"
-                } else if found.is_symlink() {
-                    "symlink"
-                } else if found.is_file() {
-                    "file"
-                } else {
-                    "other"
-                };
-                if deep
-                    && found.is_dir()
-                    && depth < DEEPEST
-                    && !name.starts_with('.')
-                    && let Ok(inner) = dir.open_dir(&name)
-                {
-                    waiting.push((inner, format!("{full}/"), depth + 1));
-                }
-                entries.push((full.clone(), json!({ "name": full, "type": kind, "size_bytes": found.len(), "last_modified": modified(&found) })));
+        let mut listing = Listing::default();
+        listing.add(&top, Path::new(""), deep, hidden)?;
+        while let Some(inner) = listing.waiting.pop() {
+            // Opened one by one, and judged again: it may be another one by now, or another file system.
+            let Ok(dir) = top.open_dir(&inner) else {
+                continue;
+            };
+            let found = dir.dir_metadata().map_err(|error| opening(&error))?;
+            if self.allow(root, &below.join(&inner), &dir, &found).is_ok() {
+                listing.add(&dir, &inner, deep, hidden)?;
             }
         }
+        let Listing {
+            mut entries,
+            truncated,
+            ..
+        } = listing;
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         let entries: Vec<Value> = entries.into_iter().map(|(_, entry)| entry).collect();
         Ok(ToolOutput::plain(
             json!({ "entries": entries, "truncated": truncated }),
         ))
+    }
+}
+
+/// What was found so far, and the directories that are still to be looked into.
+#[derive(Default)]
+struct Listing {
+    entries: Vec<(String, Value)>,
+    waiting: Vec<PathBuf>,
+    truncated: bool,
+}
+
+impl Listing {
+    fn add(&mut self, dir: &Dir, place: &Path, deep: bool, hidden: bool) -> Result<(), ToolError> {
+        for entry in dir.entries().map_err(|error| opening(&error))?.flatten() {
+            let name = entry.file_name();
+            let shown = name.to_string_lossy();
+            if shown.starts_with('.') && !hidden {
+                continue;
+            }
+            if self.entries.len() >= MOST_ENTRIES {
+                self.truncated = true;
+                break;
+            }
+            let Ok(found) = dir.symlink_metadata(&name) else {
+                continue;
+            };
+            let full = place.join(&name);
+            if deep && found.is_dir() && path::refuse_name(&shown).is_ok() {
+                if full.components().count() > DEEPEST {
+                    self.truncated = true;
+                } else {
+                    self.waiting.push(full.clone());
+                }
+            }
+            let full = full.to_string_lossy().into_owned();
+            let told = json!({
+                "name": full,
+                "type": kind(&found),
+                "size_bytes": found.len(),
+                "last_modified": modified(&found),
+            });
+            self.entries.push((full, told));
+        }
+        Ok(())
+    }
+}
+
+fn kind(found: &Metadata) -> &'static str {
+    if found.is_dir() {
+        "directory"
+    } else if found.is_symlink() {
+        "symlink"
+    } else if found.is_file() {
+        "file"
+    } else {
+        "other"
     }
 }
 
@@ -259,15 +295,21 @@ fn whole_characters(
     begins_within: bool,
     ends_within: bool,
 ) -> Result<&str, ToolError> {
-    const LONGEST: usize = 4;
     let continues = |byte: &u8| byte & 0xc0 == 0x80;
     if begins_within && bytes.first().is_some_and(continues) {
         return Err(ToolError::argument("/offset", "is within a character"));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        Err(error) if ends_within && bytes.len() - error.valid_up_to() < LONGEST => {
-            Ok(std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default())
+        Err(error) if ends_within && error.error_len().is_none() => {
+            match std::str::from_utf8(&bytes[..error.valid_up_to()]) {
+                Ok(text) if !text.is_empty() => Ok(text),
+                // Who goes on where this part ends would stay where they are.
+                _ => Err(ToolError::argument(
+                    "/length",
+                    "is less than the character there",
+                )),
+            }
         }
         Err(_) => Err(ToolError::argument(
             "/encoding",
@@ -295,7 +337,10 @@ fn names_of_opened(root: &Root, below: &Path, opened: &impl AsFd) -> Result<(), 
         .strip_prefix(&root.real)
         .map_err(|_| ToolError::refused(Rule::PathOutsideRoot))?;
     for name in within {
-        path::refuse_name(&name.to_string_lossy())?;
+        let name = name.to_string_lossy();
+        path::refuse_name(&name)?;
+        // What the system adds once a file has lost its name.
+        path::refuse_name(name.trim_end_matches(" (deleted)"))?;
     }
     Ok(())
 }
@@ -335,6 +380,10 @@ fn opening(error: &std::io::Error) -> ToolError {
         (std::io::ErrorKind::PermissionDenied, None) => ToolError::refused(Rule::PathOutsideRoot),
         (_, Some(code)) if code == nix::errno::Errno::ENXIO as i32 => {
             ToolError::refused(Rule::PathNotAFile)
+        }
+        // A link to itself leads to nothing.
+        (_, Some(code)) if code == nix::errno::Errno::ELOOP as i32 => {
+            ToolError::NotFound("there is no such file".into())
         }
         (std::io::ErrorKind::NotFound, _) => ToolError::NotFound("there is no such file".into()),
         (std::io::ErrorKind::NotADirectory | std::io::ErrorKind::IsADirectory, _) => {
@@ -464,6 +513,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_listing_looks_into_no_folder_of_keys_and_says_where_it_ends() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let world = tempfile::tempdir().unwrap();
+        let root = world.path();
+        let odd = root.join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+        for folder in [root.join("id_rsa"), root.join(".git"), odd.clone()] {
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("inner"), "").unwrap();
+        }
+        symlink("itself", root.join("itself")).unwrap();
+        let files = Files::open(&[root.to_owned()], &[]).unwrap();
+        let list = async |path: &str| {
+            let arguments = json!({ "path": path, "recursive": true, "include_hidden": true });
+            let told = files.list_directory(&arguments).await.unwrap().result;
+            let entries = told["entries"].as_array().unwrap().clone();
+            let names = entries
+                .iter()
+                .filter_map(|entry| entry["name"].as_str().map(ToOwned::to_owned));
+            (names.collect::<Vec<_>>(), told["truncated"] == true)
+        };
+        let names = [
+            ".git",
+            "id_rsa",
+            "itself",
+            "odd\u{fffd}",
+            "odd\u{fffd}/inner",
+        ];
+        assert_eq!(
+            list(".").await,
+            (names.map(ToOwned::to_owned).to_vec(), false)
+        );
+        assert!(matches!(
+            files.read_file(&json!({ "path": "itself" })).await,
+            Err(ToolError::NotFound(_))
+        ));
+        std::fs::create_dir_all(root.join("deep").join(["d"; DEEPEST + 1].join("/"))).unwrap();
+        let (below, truncated) = list("deep").await;
+        assert_eq!((below.len(), truncated), (DEEPEST + 1, true));
+    }
+
+    #[tokio::test]
     async fn parts_of_a_file_are_whole_characters_and_none_lies_behind_its_end() {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("a.txt"), "aäb").unwrap();
@@ -486,6 +576,17 @@ mod tests {
             inside,
             Err(ToolError::argument("/offset", "is within a character"))
         );
+        let less = read(json!({ "path": "a.txt", "offset": 1, "length": 1 })).await;
+        assert_eq!(
+            less,
+            Err(ToolError::argument(
+                "/length",
+                "is less than the character there"
+            ))
+        );
+        // What is no text is not taken for a character that the part cuts through.
+        std::fs::write(root.path().join("b.txt"), b"a\xc3bcd").unwrap();
+        assert!(read(json!({ "path": "b.txt", "length": 3 })).await.is_err());
         let behind = read(json!({ "path": "a.txt", "offset": u64::MAX }))
             .await
             .unwrap();

@@ -327,7 +327,7 @@ async fn read(
     judged: bool,
 ) -> Result<Rows, ToolError> {
     let prepared = prepare(connection, safe.text().to_owned()).await?;
-    let parameters = arguments(&prepared, parameters)?;
+    let parameters = arguments(connection, &prepared, parameters).await?;
     if !judged {
         judge_cost(connection, safe, &parameters).await?;
     }
@@ -444,7 +444,8 @@ async fn judge_cost(
 }
 
 /// The parameters in the form that the statement wants; one violation per value that does not fit.
-fn arguments(
+async fn arguments(
+    connection: &mut sqlx::PgConnection,
     prepared: &PgStatement,
     parameters: &[Value],
 ) -> Result<Vec<values::Parameter>, ToolError> {
@@ -463,7 +464,11 @@ fn arguments(
     let mut violations = Vec::new();
     let mut read = Vec::new();
     for (at, (kind, value)) in wanted.iter().zip(parameters).enumerate() {
-        match values::Parameter::read(kind, value) {
+        let parameter = match values::Parameter::read(kind, value) {
+            Some(parameter) => Some(parameter),
+            None => ask(connection, kind, value).await?,
+        };
+        match parameter {
             Some(parameter) => read.push(parameter),
             None => violations.push(Violation {
                 path: format!("/parameters/{at}"),
@@ -475,6 +480,43 @@ fn arguments(
         Ok(read)
     } else {
         Err(ToolError::InvalidArguments { violations })
+    }
+}
+
+/// A value as Postgres itself reads it; `None` where it does not.
+async fn ask(
+    connection: &mut sqlx::PgConnection,
+    kind: &PgTypeInfo,
+    value: &Value,
+) -> Result<Option<values::Parameter>, ToolError> {
+    let Some(asked) = values::Parameter::ask(kind, value) else {
+        return Ok(None);
+    };
+    let failed = |error: sqlx::Error| failure(&error);
+    connection
+        .execute("SAVEPOINT parameter")
+        .await
+        .map_err(failed)?;
+    let query = sqlx::query(AssertSqlSafe(asked.query)).persistent(false);
+    match query.bind(asked.text).fetch_one(&mut *connection).await {
+        Ok(row) => {
+            let value = row.try_get_raw(0).map_err(failed)?;
+            let bytes = value.as_bytes().ok();
+            Ok(bytes.map(|bytes| values::Parameter::told(kind, bytes)))
+        }
+        // Of the class of data, or of a domain's constraint.
+        Err(sqlx::Error::Database(error))
+            if error
+                .code()
+                .is_some_and(|code| code.starts_with("22") || code.starts_with("23")) =>
+        {
+            connection
+                .execute("ROLLBACK TO SAVEPOINT parameter")
+                .await
+                .map_err(failed)?;
+            Ok(None)
+        }
+        Err(error) => Err(failed(error)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `SQLite`: read-only, behind its own authorizer that denies by default, with a clock.
 
 mod authorizer;
+mod trim;
 
 pub use authorizer::Judge;
 
@@ -20,8 +21,17 @@ use tokio::sync::broadcast;
 pub(super) struct Sqlite {
     path: PathBuf,
     timeout: Duration,
-    world: Arc<World>,
+    known: Arc<Known>,
 }
+
+/// The world as it was last read, by the version of its schema.
+type Known = Mutex<Option<(i64, Arc<World>)>>;
+
+/// How many steps of a program go by before the clock is looked at: few, since one may be a call on a megabyte.
+const CLOCK_EVERY: i32 = 100;
+
+/// For all statements together; one that wants more fails, and not the process.
+const MOST_MEMORY: u32 = 256 << 20;
 
 /// How often it is asked whether something changed.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -31,8 +41,23 @@ fn read_only(path: &Path) -> rusqlite::Result<Connection> {
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    connection.execute_batch("PRAGMA query_only = 1; PRAGMA trusted_schema = 0")?;
+    connection.execute_batch(&format!(
+        "PRAGMA query_only = 1; PRAGMA trusted_schema = 0; PRAGMA hard_heap_limit = {MOST_MEMORY}"
+    ))?;
+    trim::replace(&connection)?;
     Ok(connection)
+}
+
+/// The world of today, which the owner may have changed since it was last read.
+fn world(connection: &Connection, known: &Known) -> rusqlite::Result<Arc<World>> {
+    let version: i64 = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, world)) = known.as_ref().filter(|(read, _)| *read == version) {
+        return Ok(world.clone());
+    }
+    let world = Arc::new(World::read(connection)?);
+    *known = Some((version, world.clone()));
+    Ok(world)
 }
 
 pub(super) fn open(
@@ -44,13 +69,14 @@ pub(super) fn open(
     let unreachable = |error: rusqlite::Error| ConnectError::Unreachable(error.to_string());
     let connection = read_only(&path).map_err(unreachable)?;
     let tables = schema(&connection).map_err(unreachable)?;
-    let world = Arc::new(World::read(&connection).map_err(unreachable)?);
+    let known = Arc::default();
+    world(&connection, &known).map_err(unreachable)?;
     tokio::spawn(watch(connection, changes));
     Ok((
         Sqlite {
             path,
             timeout,
-            world,
+            known,
         },
         tables,
     ))
@@ -120,14 +146,14 @@ impl Sqlite {
             statement.to_owned(),
             Instant::now() + self.timeout,
         );
-        let world = self.world.clone();
+        let known = self.known.clone();
         let running = tokio::task::spawn_blocking(move || {
             query(
                 &path,
                 &statement,
                 &parameters,
-                &world,
-                granted,
+                &known,
+                &granted,
                 most,
                 deadline,
             )
@@ -142,17 +168,20 @@ fn query(
     path: &Path,
     statement: &str,
     parameters: &[Value],
-    world: &Arc<World>,
-    granted: BTreeSet<String>,
+    known: &Known,
+    granted: &BTreeSet<String>,
     most: u64,
     deadline: Instant,
 ) -> Result<(Rows, Vec<String>), ToolError> {
     let connection = read_only(path)
         .map_err(|_| ToolError::Unavailable("the database cannot be opened".into()))?;
     let failed = |error: rusqlite::Error| ToolError::Failed(error.to_string());
-    let guarded = authorizer::guard(&connection, world, granted, statement).map_err(failed)?;
+    // What is judged and what is read are of one moment.
+    connection.execute_batch("BEGIN").map_err(failed)?;
+    let world = world(&connection, known).map_err(failed)?;
+    let guarded = authorizer::guard(&connection, &world, granted, statement).map_err(failed)?;
     connection
-        .progress_handler(10_000, Some(move || Instant::now() > deadline))
+        .progress_handler(CLOCK_EVERY, Some(move || Instant::now() > deadline))
         .map_err(failed)?;
     let mut prepared = guarded.prepare(&connection, statement)?;
     if prepared.parameter_count() != parameters.len() {
@@ -194,22 +223,33 @@ fn query(
         .map_err(interrupted)?;
     let mut bytes = 0;
     while let Some(row) = found.next().map_err(interrupted)? {
-        if u64::try_from(rows.values.len()).unwrap_or(u64::MAX) >= most || bytes > MOST_BYTES {
+        if u64::try_from(rows.values.len()).unwrap_or(u64::MAX) >= most {
             rows.truncated = true;
             break;
         }
-        let values: Vec<Value> = (0..rows.columns.len())
-            .map(|at| row.get_ref(at).map(told))
+        let values: Vec<ValueRef<'_>> = (0..rows.columns.len())
+            .map(|at| row.get_ref(at))
             .collect::<Result<_, _>>()
             .map_err(interrupted)?;
-        bytes += values
-            .iter()
-            .map(|value| value.to_string().len())
-            .sum::<usize>();
-        rows.values.push(values);
+        bytes += values.iter().map(length).sum::<usize>();
+        if bytes > MOST_BYTES {
+            rows.truncated = true;
+            break;
+        }
+        rows.values.push(values.into_iter().map(told).collect());
     }
     let tables = guarded.read();
     Ok((rows, tables))
+}
+
+/// About as much as it takes in JSON.
+fn length(value: &ValueRef<'_>) -> usize {
+    const OF_NUMBERS: usize = 8;
+    match value {
+        ValueRef::Text(bytes) => bytes.len(),
+        ValueRef::Blob(bytes) => bytes.len() / 3 * 4,
+        _ => OF_NUMBERS,
+    }
 }
 
 fn told(value: ValueRef<'_>) -> Value {
@@ -218,8 +258,14 @@ fn told(value: ValueRef<'_>) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) if number.unsigned_abs() <= 1 << 53 => number.into(),
         ValueRef::Integer(number) => number.to_string().into(),
-        ValueRef::Real(number) => serde_json::Number::from_f64(number)
-            .map_or_else(|| number.to_string().into(), Value::Number),
+        // There is no NaN in SQLite.
+        ValueRef::Real(number) if number.is_infinite() => if number > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        }
+        .into(),
+        ValueRef::Real(number) => number.into(),
         ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned().into(),
         ValueRef::Blob(bytes) => base64::engine::general_purpose::STANDARD
             .encode(bytes)

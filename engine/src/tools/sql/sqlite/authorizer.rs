@@ -91,11 +91,18 @@ const FUNCTIONS: &[&str] = &[
     "->>",
 ];
 
-/// What there is in a database, granted or not; names in small letters, as `SQLite` compares them.
+/// Tables that are functions of their arguments alone.
+const OF_JSON: [&str; 2] = ["json_each", "json_tree"];
+
+/// What there is in a database, granted or not; names in small letters, of which `SQLite` compares those of ASCII alone.
 #[derive(Debug, Default)]
 pub(super) struct World {
     /// Tables, views and modules, whose rows nobody reads by a name alone.
     names: BTreeSet<String>,
+    /// Those whose pages no program names.
+    of_modules: BTreeSet<String>,
+    /// The tables of pages, of indexes as well.
+    pages: BTreeMap<i64, String>,
     views: BTreeMap<String, Within>,
 }
 
@@ -109,46 +116,96 @@ struct Within {
 
 impl World {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        let column = |query: &str| -> rusqlite::Result<BTreeSet<String>> {
-            let mut listed = connection.prepare(query)?;
-            let names = listed.query_map([], |row| row.get::<_, String>(0))?;
-            names.map(|name| Ok(name?.to_lowercase())).collect()
-        };
-        let mut names = column("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")?;
-        names.extend(column("SELECT name FROM pragma_module_list")?);
-        let mut views = BTreeMap::new();
-        for view in column("SELECT name FROM sqlite_schema WHERE type = 'view'")? {
-            let within = views_within(connection, &view)?;
-            views.insert(view, within);
+        let mut world = Self::default();
+        let mut views = Vec::new();
+        let mut listed = connection
+            .prepare("SELECT type, name, tbl_name, coalesce(rootpage, 0) FROM sqlite_schema")?;
+        let mut found = listed.query([])?;
+        while let Some(row) = found.next()? {
+            let text = |at| {
+                row.get::<_, String>(at)
+                    .map(|text| text.to_ascii_lowercase())
+            };
+            let (kind, name, page) = (text(0)?, text(1)?, row.get::<_, i64>(3)?);
+            match (kind.as_str(), page) {
+                ("view", _) => views.push(name.clone()),
+                ("table", 0) => drop(world.of_modules.insert(name.clone())),
+                (_, 0) => {}
+                _ => drop(world.pages.insert(page, text(2)?)),
+            }
+            if matches!(kind.as_str(), "table" | "view") {
+                world.names.insert(name);
+            }
         }
-        Ok(Self { names, views })
+        let mut listed = connection.prepare("SELECT name FROM pragma_module_list")?;
+        for name in listed.query_map([], |row| row.get::<_, String>(0))? {
+            let name = name?.to_ascii_lowercase();
+            if !OF_JSON.contains(&name.as_str()) {
+                world.of_modules.insert(name.clone());
+            }
+            world.names.insert(name);
+        }
+        for view in views {
+            let within = views_within(connection, &world, &view)?;
+            world.views.insert(view, within);
+        }
+        Ok(world)
+    }
+
+    /// The tables that the statement's program opens. What stands in USING or is joined naturally is read without that
+    /// the authorizer is asked.
+    fn opened(
+        &self,
+        connection: &Connection,
+        statement: &str,
+    ) -> rusqlite::Result<BTreeSet<Option<&String>>> {
+        const OF_THE_FILE: i64 = 0;
+        let mut opened = BTreeSet::new();
+        let mut program = connection.prepare(&format!("EXPLAIN {statement}"))?;
+        let mut steps = program.raw_query();
+        while let Some(step) = steps.next()? {
+            if matches!(
+                step.get_ref("opcode")?.as_str()?,
+                "OpenRead" | "OpenWrite" | "ReopenIdx"
+            ) {
+                let (page, file) = (step.get::<_, i64>("p2")?, step.get::<_, i64>("p3")?);
+                opened.insert(self.pages.get(&page).filter(|_| file == OF_THE_FILE));
+            }
+        }
+        Ok(opened)
     }
 }
 
 /// What a view rests on, as `SQLite` names it while it compiles it.
-fn views_within(connection: &Connection, view: &str) -> rusqlite::Result<Within> {
+fn views_within(connection: &Connection, world: &World, view: &str) -> rusqlite::Result<Within> {
     let met = Arc::new(Mutex::new(Within::default()));
     let meeting = met.clone();
     connection.authorizer(Some(move |context: AuthContext<'_>| {
         let mut met = meeting.lock().unwrap_or_else(PoisonError::into_inner);
-        met.views.extend(context.accessor.map(str::to_lowercase));
+        met.views
+            .extend(context.accessor.map(str::to_ascii_lowercase));
         if let AuthAction::Read { table_name, .. } = context.action {
-            met.tables.insert(table_name.to_lowercase());
+            met.tables.insert(table_name.to_ascii_lowercase());
         }
         Authorization::Allow
     }))?;
     // A view that cannot be compiled any more is read by nobody.
-    drop(connection.prepare(&format!("SELECT * FROM \"{}\"", view.replace('"', "\"\""))));
+    let all = format!("SELECT * FROM \"{}\"", view.replace('"', "\"\""));
+    let opened = world.opened(connection, &all).unwrap_or_default();
     connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
     let mut within = met.lock().unwrap_or_else(PoisonError::into_inner).clone();
     within.views.insert(view.to_owned());
+    within.tables.extend(opened.into_iter().flatten().cloned());
+    within.tables.retain(|table| world.names.contains(table));
     Ok(within)
 }
 
 /// A connection on which only what is granted can be compiled.
 #[derive(Debug)]
 pub(super) struct Guarded {
-    granted: BTreeSet<String>,
+    rights: Arc<Rights>,
+    /// All that the statement names, tables or not.
+    words: BTreeSet<String>,
     misleads: bool,
     read: Arc<Mutex<BTreeSet<String>>>,
     denied: Arc<Mutex<Option<Rule>>>,
@@ -158,12 +215,12 @@ pub(super) struct Guarded {
 pub(super) fn guard(
     connection: &Connection,
     world: &Arc<World>,
-    granted: BTreeSet<String>,
+    granted: &BTreeSet<String>,
     statement: &str,
 ) -> rusqlite::Result<Guarded> {
     for (limit, value) in [
         (Limit::SQLITE_LIMIT_LENGTH, 1_000_000),
-        (Limit::SQLITE_LIMIT_SQL_LENGTH, 16_384),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 16_400),
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
         (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 100),
         (Limit::SQLITE_LIMIT_COLUMN, 500),
@@ -172,29 +229,18 @@ pub(super) fn guard(
     ] {
         connection.set_limit(limit, value)?;
     }
-    let folded: BTreeMap<String, String> = granted
-        .iter()
-        .map(|name| (name.to_lowercase(), name.clone()))
-        .collect();
+    let rights = Arc::new(Rights::of(world, granted));
     let tokens = tokens(statement);
-    let views = || folded.keys().filter_map(|name| world.views.get(name));
-    let trusted: BTreeSet<String> = views().flat_map(|view| view.views.clone()).collect();
+    let misleads = names_of_tables(&tokens)
+        .any(|name| rights.behind.contains(name) || name.starts_with("pragma_"));
     let guarded = Guarded {
-        // What a granted view reads is told by the view's name only; a WITH query of that name would be taken for it.
-        misleads: names_of_with(&tokens).any(|name| trusted.contains(name)),
-        granted,
+        misleads,
+        words: tokens.into_iter().filter_map(Token::name).collect(),
+        rights: rights.clone(),
         read: Arc::default(),
         denied: Arc::default(),
     };
     let (reading, denying) = (guarded.read.clone(), guarded.denied.clone());
-    // The rows of a table that the statement does not name are counted for a view that was dissolved into it.
-    let counted = views().flat_map(|view| view.tables.clone());
-    let rights = Rights {
-        world: world.clone(),
-        counted: counted.filter(|table| !tokens.contains(table)).collect(),
-        granted: folded,
-        trusted,
-    };
     connection.authorizer(Some(move |context: AuthContext<'_>| {
         match rights.judge(&context) {
             Ok(table) => {
@@ -222,10 +268,11 @@ impl Guarded {
         if self.misleads {
             return Err(ToolError::refused(Rule::RelationNotAllowed));
         }
-        let prepared = connection.prepare(statement).map_err(|error| {
+        let why = |error: &rusqlite::Error| {
             let denied = *self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-            ToolError::refused(denied.unwrap_or_else(|| rule_of(&error)))
-        })?;
+            ToolError::refused(denied.unwrap_or_else(|| rule_of(error)))
+        };
+        let prepared = connection.prepare(statement).map_err(|error| why(&error))?;
         let is_empty = prepared.column_count() == 0
             && prepared
                 .expanded_sql()
@@ -239,16 +286,23 @@ impl Guarded {
         if !prepared.readonly() || prepared.column_count() == 0 {
             return Err(ToolError::refused(Rule::NotARead));
         }
+        let opened = self.rights.world.opened(connection, statement);
+        for table in opened.map_err(|error| why(&error))? {
+            let read = self
+                .rights
+                .judge_opened(table)
+                .map_err(ToolError::refused)?;
+            let mut reading = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            reading.extend(read);
+        }
         Ok(prepared)
     }
 
-    /// The granted tables and views that were read.
+    /// The granted tables and views that were read, of those that the statement names.
     pub(super) fn read(&self) -> Vec<String> {
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.iter()
-            .filter(|name| self.granted.contains(*name))
-            .cloned()
-            .collect()
+        let named = |name: &&String| self.words.contains(&name.to_ascii_lowercase());
+        read.iter().filter(named).cloned().collect()
     }
 }
 
@@ -268,44 +322,73 @@ fn rule_of(error: &rusqlite::Error) -> Rule {
 }
 
 /// What a statement may read.
+#[derive(Debug)]
 struct Rights {
     world: Arc<World>,
     /// In small letters, and as they are written.
     granted: BTreeMap<String, String>,
     /// Views that read on behalf of granted ones, and these themselves.
     trusted: BTreeSet<String>,
-    counted: BTreeSet<String>,
+    /// The tables of granted views.
+    within: BTreeSet<String>,
+    /// What a statement may not name, since something else could vouch for it: what only granted views read, which is
+    /// told by a view's name that a WITH query may bear too, or by none; and ungranted tables of modules.
+    behind: BTreeSet<String>,
 }
 
 impl Rights {
+    fn of(world: &Arc<World>, granted: &BTreeSet<String>) -> Self {
+        let folded = granted
+            .iter()
+            .map(|name| (name.to_ascii_lowercase(), name.clone()));
+        let granted: BTreeMap<String, String> = folded.collect();
+        let views = || granted.keys().filter_map(|name| world.views.get(name));
+        let trusted: BTreeSet<String> = views().flat_map(|view| view.views.clone()).collect();
+        let within: BTreeSet<String> = views().flat_map(|view| view.tables.clone()).collect();
+        let unnamed = trusted.iter().chain(&within).chain(&world.of_modules);
+        Self {
+            behind: unnamed
+                .filter(|name| !granted.contains_key(*name))
+                .cloned()
+                .collect(),
+            world: world.clone(),
+            granted,
+            trusted,
+            within,
+        }
+    }
+
     /// Allowed, with the granted table that is read; or why not.
     fn judge(&self, context: &AuthContext<'_>) -> Result<Option<String>, Rule> {
+        let accessor = context.accessor.map(str::to_ascii_lowercase);
+        let view = accessor.and_then(|name| self.world.views.get_key_value(&name));
         match context.action {
             // A view of which no column is read is known by what it selects.
-            AuthAction::Select => {
-                let by = context.accessor.map(str::to_lowercase);
-                let view = by.filter(|view| self.trusted.contains(view));
-                Ok(view.and_then(|view| self.granted.get(&view).cloned()))
-            }
+            AuthAction::Select => match view {
+                Some((name, _)) if !self.trusted.contains(name) => Err(Rule::RelationNotAllowed),
+                view => Ok(view.and_then(|(name, _)| self.granted.get(name).cloned())),
+            },
             AuthAction::Recursive => Ok(None),
             AuthAction::Read {
                 table_name,
                 column_name,
             } => {
-                let table = table_name.to_lowercase();
+                let table = table_name.to_ascii_lowercase();
                 if table.starts_with("sqlite_") || table.starts_with("pragma_") {
                     return Err(Rule::Catalog);
                 }
                 if let Some(name) = self.granted.get(&table) {
                     return Ok(Some(name.clone()));
                 }
-                let by_view = context
-                    .accessor
-                    .is_some_and(|view| self.trusted.contains(&view.to_lowercase()));
-                // The name of a WITH query or of one in FROM, of which no column is read.
+                let by_view = view.is_some_and(|(name, within)| {
+                    self.trusted.contains(name)
+                        && (within.tables.contains(&table) || within.views.contains(&table))
+                });
+                // The name of a WITH query or of one in FROM, of which no column is read; or the rows of a table are
+                // counted for a view that was dissolved into the statement.
                 let no_table = column_name.is_empty()
-                    && (!self.world.names.contains(&table) || self.counted.contains(&table));
-                let of_json = matches!(table.as_str(), "json_each" | "json_tree");
+                    && (!self.world.names.contains(&table) || self.within.contains(&table));
+                let of_json = OF_JSON.contains(&table.as_str());
                 if by_view || no_table || of_json {
                     Ok(None)
                 } else {
@@ -321,36 +404,53 @@ impl Rights {
             _ => Err(Rule::NotARead),
         }
     }
-}
 
-/// Every name that could be that of a WITH query: one before `AS (`, a list of columns between them or not.
-fn names_of_with(tokens: &[String]) -> impl Iterator<Item = &String> {
-    let is = |at: usize, text: &str| tokens.get(at).is_some_and(|token: &String| token == text);
-    let mut names = Vec::new();
-    for at in 0..tokens.len() {
-        let mut next = at + 1;
-        if is(next, "(") {
-            while next < tokens.len() && !is(next, ")") {
-                next += 1;
-            }
-            next += 1;
-        }
-        if !is(next, "as") {
-            continue;
-        }
-        next += 1;
-        while is(next, "not") || is(next, "materialized") {
-            next += 1;
-        }
-        if is(next, "(") {
-            names.push(&tokens[at]);
+    /// Whether a program may open the table, with the name by which it is granted.
+    fn judge_opened(&self, table: Option<&String>) -> Result<Option<String>, Rule> {
+        let table = table.ok_or(Rule::Catalog)?;
+        let granted = self.granted.get(table).cloned();
+        if granted.is_some() || self.within.contains(table) {
+            Ok(granted)
+        } else {
+            Err(Rule::RelationNotAllowed)
         }
     }
-    names.into_iter()
 }
 
-/// Words, names without their quotes, and signs; in small letters, without comments.
-fn tokens(statement: &str) -> Vec<String> {
+/// A piece of a statement, in small letters.
+#[derive(Debug, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    /// Without its quotes, which may be those of a text: that too can name a table.
+    Quoted(String),
+    Sign(char),
+}
+
+impl Token {
+    fn name(self) -> Option<String> {
+        match self {
+            Self::Word(name) | Self::Quoted(name) => Some(name),
+            Self::Sign(_) => None,
+        }
+    }
+}
+
+/// Every name that stands where that of a table can: `FROM a, b JOIN c`, `(a)`, `main.a`, `IN a`.
+fn names_of_tables(tokens: &[Token]) -> impl Iterator<Item = &String> {
+    let leads = |token: &Token| match token {
+        Token::Word(word) => matches!(word.as_str(), "from" | "join" | "in"),
+        Token::Sign(sign) => matches!(sign, ',' | '(' | '.'),
+        Token::Quoted(_) => false,
+    };
+    tokens.windows(2).filter_map(move |pair| match pair {
+        [before, Token::Word(name) | Token::Quoted(name)] if leads(before) => Some(name),
+        _ => None,
+    })
+}
+
+/// As `SQLite` cuts a statement up (`sqlite3GetToken`), without comments, numbers of parameters and blanks.
+fn tokens(statement: &str) -> Vec<Token> {
+    const MARK: char = '\u{feff}';
     let mut tokens = Vec::new();
     let mut rest = statement;
     while let Some(first) = rest.chars().next() {
@@ -360,24 +460,51 @@ fn tokens(statement: &str) -> Vec<String> {
             '"' | '`' | '\'' | '[' => {
                 let closing = if first == '[' { ']' } else { first };
                 let (name, length) = quoted(rest, closing);
-                tokens.push(name);
+                tokens.push(Token::Quoted(name));
                 length
             }
-            c if c.is_alphanumeric() || c == '_' || c == '$' => {
-                let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-                let length = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
-                tokens.push(rest[..length].to_lowercase());
+            '$' | '@' | '#' | ':' => parameter(rest),
+            MARK => MARK.len_utf8(),
+            c if is_of_name(c) => {
+                let length = rest.find(|c| !is_of_name(c)).unwrap_or(rest.len());
+                tokens.push(Token::Word(rest[..length].to_ascii_lowercase()));
                 length
             }
-            c if c.is_whitespace() => c.len_utf8(),
+            c if c.is_ascii_whitespace() => c.len_utf8(),
             c => {
-                tokens.push(c.to_string());
+                tokens.push(Token::Sign(c));
                 c.len_utf8()
             }
         };
         rest = &rest[length..];
     }
     tokens
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
+}
+
+/// The length of a named parameter, which may have a suffix in brackets, quotes and signs of comments included.
+fn parameter(text: &str) -> usize {
+    let mut at = 1;
+    let mut has_name = false;
+    while let Some(c) = text[at..].chars().next() {
+        if is_of_name(c) {
+            has_name = true;
+            at += c.len_utf8();
+        } else if text[at..].starts_with("::") {
+            at += 2;
+        } else if c == '(' && has_name {
+            let is_end = |c: char| c == ')' || c.is_ascii_whitespace() || c == '\u{b}';
+            return text[at + 1..]
+                .find(is_end)
+                .map_or(text.len(), |end| at + 1 + end + 1);
+        } else {
+            break;
+        }
+    }
+    at
 }
 
 /// A name between quotes, of which a doubled one stands for itself; and its length with them.
@@ -391,10 +518,10 @@ fn quoted(text: &str, closing: char) -> (String, usize) {
             name.push(c);
             inside.next();
         } else {
-            return (name.to_lowercase(), at + c.len_utf8());
+            return (name.to_ascii_lowercase(), at + c.len_utf8());
         }
     }
-    (name.to_lowercase(), text.len())
+    (name.to_ascii_lowercase(), text.len())
 }
 
 /// Decides on statements for `SQLite` without running them.
@@ -435,13 +562,8 @@ impl Judge {
     pub fn check(&self, statement: &str) -> Result<Vec<String>, Refusal> {
         fact_guard::sql::check_sqlite_text(statement)?;
         let failed = |_| Refusal::of(Rule::DoesNotParse);
-        let guarded = guard(
-            &self.connection,
-            &self.world,
-            self.granted.clone(),
-            statement,
-        )
-        .map_err(failed)?;
+        let guarded =
+            guard(&self.connection, &self.world, &self.granted, statement).map_err(failed)?;
         match guarded.prepare(&self.connection, statement) {
             Ok(_) => Ok(guarded.read()),
             Err(ToolError::Refused { rule, .. }) => {
@@ -459,10 +581,13 @@ mod tests {
     fn judge() -> Judge {
         Judge::new(
             "CREATE TABLE companies (id, name); CREATE TABLE secrets (id, secret); CREATE TABLE base (id, hidden);
-             CREATE VIEW inner_view AS SELECT id FROM base; CREATE VIEW shown AS SELECT id FROM inner_view;",
+             CREATE TABLE \"É\" (secret); CREATE TABLE \"é\" (id); CREATE VIRTUAL TABLE pages USING fts5(secret);
+             CREATE VIEW inner_view AS SELECT id FROM base; CREATE VIEW shown AS SELECT id FROM inner_view;
+             CREATE VIEW grouped AS SELECT id, count(*) AS n FROM base GROUP BY id; CREATE VIEW rows_only AS SELECT 1 FROM base;
+             CREATE VIEW paired AS SELECT hidden FROM base JOIN secrets USING (id);",
         )
         .expect("a world")
-        .granting(&["companies".into(), "shown".into()])
+        .granting(&["companies", "shown", "grouped", "paired", "é"].map(str::to_owned))
     }
 
     #[test]
@@ -483,6 +608,21 @@ mod tests {
             "SELECT (SELECT secret FROM secrets) FROM shown",
             "SELECT * FROM shown WHERE id IN (SELECT hidden FROM base)",
             "SELECT * FROM shown, (SELECT hidden FROM base) shown2",
+            "WITH shown(\")\") AS (SELECT hidden FROM base) SELECT * FROM shown",
+            "WITH shown \u{feff}AS \u{feff}(SELECT hidden FROM base) SELECT * FROM shown",
+            "WITH y AS (SELECT $a(')), shown AS (SELECT hidden FROM base) SELECT * FROM shown WHERE $a(') IS NOT 7",
+            "SELECT $a(/*), (SELECT count(*) FROM base) FROM shown",
+            "SELECT secret FROM (SELECT 1 AS secret) FULL JOIN secrets USING (secret)",
+            "SELECT hidden FROM (SELECT 1 AS hidden), shown FULL JOIN base USING (hidden)",
+            "SELECT count(*) FROM (SELECT 'x' AS secret) JOIN secrets USING (secret)",
+            "SELECT count(*) FROM companies NATURAL JOIN secrets",
+            "SELECT count(*) FROM (SELECT 'x' AS secret) JOIN pages USING (secret)",
+            "SELECT count(*) FROM (SELECT 'secrets' AS name) JOIN dbstat USING (name)",
+            "SELECT count(*) FROM (SELECT 'secrets' AS name) JOIN pragma_table_list USING (name)",
+            "SELECT count(*) FROM (SELECT 'secrets' AS name) JOIN sqlite_schema USING (name)",
+            "SELECT * FROM grouped WHERE id IN (SELECT count(*) FROM secrets)",
+            "SELECT secret FROM \"É\"",
+            "SELECT count(*) FROM rows_only",
             "SELECT count(*) FROM pragma_table_list",
             "SELECT count(*) FROM sqlite_schema",
             "SELECT sql FROM \"SQLITE_MASTER\"",
@@ -513,6 +653,10 @@ mod tests {
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5) SELECT i FROM n",
             "SELECT value FROM json_each('[1]')",
             "SELECT CAST(name AS TEXT) AS shown FROM companies",
+            "SELECT id AS base FROM shown WHERE id <> 'base'",
+            "SELECT n FROM grouped WHERE id IN (SELECT count(*) FROM companies)",
+            "SELECT hidden FROM paired",
+            "SELECT id FROM \"é\" WHERE id = $a(') OR id = ?",
         ] {
             assert!(
                 judge().check(statement).is_ok(),
@@ -522,6 +666,12 @@ mod tests {
         }
         assert_eq!(
             judge().check("SELECT c.name FROM SHOWN, Companies c").ok(),
+            Some(vec!["companies".to_owned(), "shown".to_owned()])
+        );
+        assert_eq!(
+            judge()
+                .check("SELECT count(*) FROM companies JOIN shown USING (id)")
+                .ok(),
             Some(vec!["companies".to_owned(), "shown".to_owned()])
         );
     }
