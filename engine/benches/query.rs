@@ -1,6 +1,5 @@
 //! What `SQL.QueryReadonly` costs beside the same statement sent by sqlx in a READ ONLY transaction of its own.
 
-#![expect(missing_docs, reason = "criterion's macros make public functions")]
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot begin should end"

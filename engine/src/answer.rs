@@ -363,15 +363,14 @@ impl Answering {
         let call = question.call(&reach);
         let running = join_all(calls.iter().map(|block| async {
             let name = block["name"].as_str().unwrap_or_default();
-            match names.get(name) {
-                Some(tool) => (
+            if let Some(tool) = names.get(name) {
+                (
                     tool.as_str(),
                     self.tools.execute(call, tool, &block["input"]).await,
-                ),
-                None => {
-                    let rule = self.tools.not_offered(name);
-                    (name, self.tools.refuse(call, name, &block["input"], rule))
-                }
+                )
+            } else {
+                let rule = self.tools.not_offered(name);
+                (name, self.tools.refuse(call, name, &block["input"], rule))
             }
         }));
         let executed = running.await;

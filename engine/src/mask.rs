@@ -40,7 +40,7 @@ fn mask_word(word: &str) -> String {
 
 fn is_secret(part: &str) -> bool {
     let begins = ["sk-", "AKIA", "eyJ", "ghp_", "xox"];
-    let long = part.chars().filter(|c| c.is_ascii_alphanumeric()).count() > LONGEST_PLAIN_WORD
+    let long = part.chars().filter(char::is_ascii_alphanumeric).count() > LONGEST_PLAIN_WORD
         && part.chars().any(|c| c.is_ascii_digit());
     part.contains('@') || long || begins.iter().any(|begin| part.starts_with(begin))
 }

@@ -100,7 +100,7 @@ pub async fn hunt(
         target,
         met: BTreeMap::new(),
     };
-    let hunted = hunter.run(&config, &file, stop, show).await;
+    let outcome = hunter.run(&config, &file, stop, show).await;
     let described = format!("{} ({})", server.version(), server.kind());
     let Hunter {
         oracle, mut book, ..
@@ -112,7 +112,7 @@ pub async fn hunt(
     oracle.stop().await;
     clean_up(&server, &file).await;
     server.stop().await;
-    hunted?;
+    outcome?;
     Ok(book.close())
 }
 
@@ -185,10 +185,8 @@ impl Book {
         let mut new = false;
         for construct in constructs {
             let shape = blake3::hash(format!("{decision} {construct}").as_bytes());
-            let [a, b, c, d, e, f, g, h, ..] = *shape.as_bytes();
-            new |= self
-                .shapes
-                .insert(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+            let first = shape.as_bytes().first_chunk().copied().unwrap_or_default();
+            new |= self.shapes.insert(u64::from_le_bytes(first));
         }
         new
     }
@@ -383,8 +381,8 @@ impl Hunter<'_> {
         let mut seen = self.oracle.run(&case.text).await?;
         if self.target.judges_cost() {
             // What the planner cannot see, the clock of the reference engine ends.
-            let slow = seen.effects.remove(effect::WAS_SLOW);
-            *self.met.entry(family).or_default() += u64::from(slow);
+            let was_slow = seen.effects.remove(effect::WAS_SLOW);
+            *self.met.entry(family).or_default() += u64::from(was_slow);
         }
         if let Some(effect) = seen.worst().cloned() {
             *self.met.entry(family).or_default() += 1;

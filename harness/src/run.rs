@@ -333,9 +333,14 @@ async fn replay(
             config.repeat, config.seed, scenario.id
         ),
     };
-    if server.kind() == "sqlite" && scenario.needs_postgres() {
+    if !scenario.fits(server.kind()) {
         outcome.outcome = Outcome::NotApplicable;
-        outcome.reason = Some("only Postgres can show it".into());
+        let other = if server.kind() == "sqlite" {
+            "Postgres"
+        } else {
+            "SQLite"
+        };
+        outcome.reason = Some(format!("only {other} can show it"));
         return Ok(outcome);
     }
     let in_world = |source| RunError::World {

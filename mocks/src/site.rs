@@ -220,7 +220,9 @@ fn body(page: &Page) -> Body {
 
 fn compressed(once: &[u8], times: u32) -> Vec<u8> {
     const BLOCK_BYTES: usize = 1 << 20;
-    let in_a_block = u32::try_from(BLOCK_BYTES / once.len().max(1)).unwrap_or(1).max(1);
+    let in_a_block = u32::try_from(BLOCK_BYTES / once.len().max(1))
+        .unwrap_or(1)
+        .max(1);
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let many = once.repeat(usize::try_from(in_a_block).unwrap_or(1));
     let blocks = (0..times / in_a_block).map(|_| many.as_slice());

@@ -64,10 +64,14 @@ pub fn check(text: &str, roots: &[&str]) -> Result<SafePath, Refusal> {
         (None, text)
     };
     let literal = judge(below, Rule::PathOutsideRoot);
-    let leaves = literal.as_ref().is_err_and(|refusal| refusal.rule == Rule::PathOutsideRoot);
+    let leaves = literal
+        .as_ref()
+        .is_err_and(|refusal| refusal.rule == Rule::PathOutsideRoot);
     match judge_readings(below) {
         // Leaving weighs more than the name that it begins with.
-        Err(refusal) if refusal.rule == Rule::PathEncodedTraversal && !leaves => return Err(refusal),
+        Err(refusal) if refusal.rule == Rule::PathEncodedTraversal && !leaves => {
+            return Err(refusal);
+        }
         readings => literal.and(readings)?,
     }
     Ok(SafePath {
@@ -204,15 +208,12 @@ fn percent_decoded(text: &str) -> String {
     while let Some((first, tail)) = rest.split_first() {
         let digits = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
         let code = digits.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match code.filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
+        if let Some(byte) = code.filter(|_| *first == b'%') {
+            bytes.push(byte);
+            rest = &tail[2..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
         }
     }
     String::from_utf8_lossy(&overlong(&bytes)).into_owned()

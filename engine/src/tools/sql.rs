@@ -8,7 +8,7 @@ pub use crate::config::RoleCheck;
 use fact_guard::sql::{Relation, Schema};
 use serde_json::{Value, json};
 pub use sqlite::Judge as SqliteJudge;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -342,20 +342,31 @@ fn remark(comment: &str) -> String {
     }
 }
 
-/// A doubled column name gets `_2`, `_3` …
+/// A doubled column name gets `_2`, `_3` …, the first that no other column has.
 pub(crate) fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    names
-        .map(|name| {
-            let times = seen
-                .entry(name.clone())
-                .and_modify(|times| *times += 1)
-                .or_insert(1);
-            if *times == 1 {
-                name
-            } else {
-                format!("{name}_{times}")
-            }
-        })
-        .collect()
+    let names: Vec<String> = names.collect();
+    let given: BTreeSet<&String> = names.iter().collect();
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut made = Vec::with_capacity(names.len());
+    for name in &names {
+        let mut own = name.clone();
+        let mut times = 1;
+        while taken.contains(&own) || (times > 1 && given.contains(&own)) {
+            times += 1;
+            own = format!("{name}_{times}");
+        }
+        taken.insert(own.clone());
+        made.push(own);
+    }
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_column_takes_the_name_of_another() {
+        let distinct = |names: &[&str]| super::distinct(names.iter().map(ToString::to_string));
+        assert_eq!(distinct(&["a", "a", "a"]), ["a", "a_2", "a_3"]);
+        assert_eq!(distinct(&["a", "a", "a_2"]), ["a", "a_3", "a_2"]);
+    }
 }

@@ -104,10 +104,11 @@ impl Web {
         reach.judge(&url)?;
         for hop in 1.. {
             let response = self.send(&asked, &url).await?;
-            let Some(location) = location(&response) else {
-                return told(response, asked.deadline).await;
+            let location = match leads(&response) {
+                Leads::Nowhere => return told(response, asked.deadline).await,
+                Leads::To(location) => location,
+                Leads::Astray => return Err(ToolError::refused(Rule::WebRedirectRefused)),
             };
-            let location = location.ok_or_else(|| ToolError::refused(Rule::WebRedirectRefused))?;
             url = url::check_redirect(&url, &location, hop, &self.listed)?;
             reach.judge(&url)?;
         }
@@ -186,9 +187,16 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Where a redirect leads; within it nothing where that is no text.
-fn location(response: &Response) -> Option<Option<String>> {
-    let leads = matches!(
+/// Where an answer leads.
+enum Leads {
+    Nowhere,
+    To(String),
+    /// To what is no text.
+    Astray,
+}
+
+fn leads(response: &Response) -> Leads {
+    let redirects = matches!(
         response.status(),
         StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
@@ -196,12 +204,15 @@ fn location(response: &Response) -> Option<Option<String>> {
             | StatusCode::TEMPORARY_REDIRECT
             | StatusCode::PERMANENT_REDIRECT
     );
-    let location = response.headers().get(header::LOCATION).filter(|_| leads)?;
-    Some(
-        std::str::from_utf8(location.as_bytes())
-            .ok()
-            .map(ToOwned::to_owned),
-    )
+    let location = response.headers().get(header::LOCATION);
+    match location
+        .filter(|_| redirects)
+        .map(|location| std::str::from_utf8(location.as_bytes()))
+    {
+        None => Leads::Nowhere,
+        Some(Ok(location)) => Leads::To(location.to_owned()),
+        Some(Err(_)) => Leads::Astray,
+    }
 }
 
 async fn told(mut response: Response, deadline: Instant) -> Result<ToolOutput, ToolError> {
@@ -238,14 +249,13 @@ async fn told(mut response: Response, deadline: Instant) -> Result<ToolOutput, T
         "headers": headers,
         "truncated": truncated,
     });
-    match text_of(&bytes, truncated) {
-        Some(text) => result["body"] = text.into(),
-        None => {
-            result["body"] = base64::engine::general_purpose::STANDARD
-                .encode(&bytes)
-                .into();
-            result["encoding"] = "base64".into();
-        }
+    if let Some(text) = text_of(&bytes, truncated) {
+        result["body"] = text.into();
+    } else {
+        result["body"] = base64::engine::general_purpose::STANDARD
+            .encode(&bytes)
+            .into();
+        result["encoding"] = "base64".into();
     }
     Ok(ToolOutput::plain(result))
 }

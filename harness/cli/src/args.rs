@@ -135,7 +135,7 @@ pub(crate) struct GuardArgs {
     /// The tables that may be read, as the SQL that made them; the scenarios' finance data by default
     #[arg(long, env = "FACT_GUARD_SCHEMA")]
     pub(crate) schema: Option<PathBuf>,
-    /// On SQLite: a table or view of the schema that may be read, several by several flags; all of them by default
+    /// On `SQLite`: a table or view of the schema that may be read, several by several flags; all of them by default
     #[arg(long, env = "FACT_GUARD_TABLE")]
     pub(crate) table: Option<Vec<String>>,
     /// A folder that may be read; several by several flags

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const CANARY: &str = "CANARY";
 /// What a statement may take before it counts as slow, and as one that no clock of the database ends.
 const SLOW: Duration = Duration::from_millis(900);
-const ENDLESS: Duration = Duration::from_millis(3_000);
+const ENDLESS: Duration = Duration::from_secs(3);
 /// In words.
 pub(super) const WAS_SLOW: &str = "it was slow";
 const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '1200ms'";
@@ -220,29 +220,32 @@ impl<'a> Oracle<'a> {
     async fn fresh(&mut self) -> Result<World, DatabaseError> {
         let mut world = World::make(self.server).await?;
         if self.kept.is_none() {
-            self.kept = Some(kept(&mut world.watching).await.map_err(refused)?);
+            self.kept = Some(
+                kept(&mut world.watching)
+                    .await
+                    .map_err(|error| refused(&error))?,
+            );
         }
         Ok(world)
     }
 
     async fn compare(&self, world: &mut World, seen: &mut Seen) -> Result<Harm, DatabaseError> {
         let mut harm = Harm::None;
-        match session(&mut world.acting).await {
-            Ok(now) => {
-                let pairs = now.iter().zip(&world.session).zip(SESSION);
-                let changed = pairs.filter(|((now, before), _)| now != before);
-                for (_, (words, _)) in changed {
-                    seen.effects.insert(words.to_owned());
-                    harm = Harm::Session;
-                }
-            }
-            Err(_) => {
-                seen.effects
-                    .insert("the session is no longer usable".into());
+        if let Ok(now) = session(&mut world.acting).await {
+            let pairs = now.iter().zip(&world.session).zip(SESSION);
+            let changed = pairs.filter(|((now, before), _)| now != before);
+            for (_, (words, _)) in changed {
+                seen.effects.insert(words.to_owned());
                 harm = Harm::Session;
             }
+        } else {
+            seen.effects
+                .insert("the session is no longer usable".into());
+            harm = Harm::Session;
         }
-        let xid = xid(&mut world.watching).await.map_err(refused)?;
+        let xid = xid(&mut world.watching)
+            .await
+            .map_err(|error| refused(&error))?;
         if xid == world.xid {
             return Ok(harm);
         }
@@ -279,7 +282,7 @@ impl World {
         let database = server.create("hunt").await?;
         let (acting, session) = act(&database).await?;
         let mut watching = database.connect_as_owner().await?;
-        let xid = xid(&mut watching).await.map_err(refused)?;
+        let xid = xid(&mut watching).await.map_err(|error| refused(&error))?;
         Ok(Self {
             database,
             acting,
@@ -312,8 +315,10 @@ async fn act(database: &ScenarioDatabase) -> Result<(PgConnection, Vec<String>),
     sqlx::raw_sql(AssertSqlSafe(STATEMENT_TIMEOUT))
         .execute(&mut acting)
         .await
-        .map_err(refused)?;
-    let session = session(&mut acting).await.map_err(refused)?;
+        .map_err(|error| refused(&error))?;
+    let session = session(&mut acting)
+        .await
+        .map_err(|error| refused(&error))?;
     Ok((acting, session))
 }
 
@@ -395,6 +400,6 @@ async fn kept(watching: &mut PgConnection) -> sqlx::Result<BTreeMap<String, Stri
     Ok(kept)
 }
 
-fn refused(error: sqlx::Error) -> DatabaseError {
+fn refused(error: &sqlx::Error) -> DatabaseError {
     DatabaseError::Statement(error.to_string())
 }

@@ -231,7 +231,13 @@ impl Generator {
         let mut comments = 0;
         for (at, token) in tokens.iter().enumerate() {
             let gap = &text[last..token.start];
-            disguised.push_str(&self.gap(gap, &mut comments));
+            // The line of a comment ends where it ended.
+            let after_comment = at > 0 && text[tokens[at - 1].start..].starts_with("--");
+            if after_comment {
+                disguised.push_str(gap);
+            } else {
+                disguised.push_str(&self.gap(gap, &mut comments));
+            }
             let called = tokens
                 .get(at + 1)
                 .is_some_and(|next| text[next.start..next.end] == *"(");

@@ -51,7 +51,7 @@ pub(super) async fn hunt(
                 add(&mut book, &case, Kind::Crash, vec![reason.clone()], show);
             }
             (Verdict::None(Trouble::Stall), _) => {
-                add(&mut book, &case, Kind::Stall, Vec::new(), show)
+                add(&mut book, &case, Kind::Stall, Vec::new(), show);
             }
             (Verdict::Accept, _) => {
                 let reached = match config.subject {
@@ -182,13 +182,17 @@ fn path(random: &mut ChaCha8Rng) -> Case {
     }
 }
 
+fn hex(byte: u8) -> String {
+    format!("%{byte:02x}")
+}
+
 /// One way in which somebody hides what a path means.
 fn encode(text: &str, random: &mut ChaCha8Rng) -> String {
     let some = random.random_range(1..=3);
     let percent = |c: char| {
         let mut bytes = [0; 4];
         let bytes = c.encode_utf8(&mut bytes).bytes();
-        bytes.map(|byte| format!("%{byte:02x}")).collect::<String>()
+        bytes.map(hex).collect::<String>()
     };
     match random.random_range(0..13) {
         0 => text
@@ -302,7 +306,7 @@ fn leaves(reading: &str, stripped: bool) -> Option<&'static str> {
         if stripped {
             continue;
         }
-        if name.starts_with('.') && name.trim_matches('.') != "" {
+        if name.starts_with('.') && !name.trim_matches('.').is_empty() {
             return Some("is hidden");
         }
         if matches!(name, "id_rsa" | "id_ed25519" | "credentials.json")
@@ -441,10 +445,7 @@ fn url(random: &mut ChaCha8Rng) -> Case {
         ("local name", pick(random, NEAR_NAMES).to_owned())
     };
     let host = match random.random_range(0..10) {
-        0 => host
-            .chars()
-            .map(|c| format!("%{:02x}", u32::from(c) & 0xff))
-            .collect(),
+        0 => host.bytes().map(hex).collect(),
         1 => host.replace('.', "\u{3002}"),
         2 => host.replace('1', "\u{ff11}").replace('0', "\u{ff10}"),
         3 => format!("{host}."),

@@ -207,14 +207,11 @@ impl Lined {
             Ok(()) => output.next_line().await,
             Err(error) => Err(error),
         };
-        match answer {
-            Ok(Some(answer)) => {
-                serde_json::from_str(&answer).map_err(|_| format!("it answered no JSON: {answer}"))
-            }
-            _ => {
-                let status = child.wait().await.map_err(|error| error.to_string())?;
-                Err(format!("it ended ({status})"))
-            }
+        if let Ok(Some(answer)) = answer {
+            serde_json::from_str(&answer).map_err(|_| format!("it answered no JSON: {answer}"))
+        } else {
+            let status = child.wait().await.map_err(|error| error.to_string())?;
+            Err(format!("it ended ({status})"))
         }
     }
 

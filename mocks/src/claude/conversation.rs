@@ -110,14 +110,26 @@ impl Conversation {
 
 /// All texts of a value, one after the other.
 fn texts(value: &Value) -> String {
+    let mut all = String::new();
+    gather(value, &mut all);
+    all
+}
+
+fn gather(value: &Value, all: &mut String) {
     match value {
-        Value::String(text) => format!("{text}\n"),
-        Value::Array(items) => items.iter().map(texts).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, field)| format!("{name}\n{}", texts(field)))
-            .collect(),
-        _ => String::new(),
+        Value::String(text) => {
+            all.push_str(text);
+            all.push('\n');
+        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, all)),
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                all.push_str(name);
+                all.push('\n');
+                gather(field, all);
+            }
+        }
+        _ => {}
     }
 }
 

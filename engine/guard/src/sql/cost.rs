@@ -11,6 +11,8 @@ const MOST_COLUMNS: usize = 200;
 /// Of tables that no condition joins.
 const MOST_UNJOINED: usize = 2;
 const DAY: i64 = 86_400;
+/// Dates that are computed lie within one, in days.
+const CENTURY: i64 = 36_525;
 const LONGEST_REPEAT: i64 = 1_000;
 
 /// A whole number that stands there as such, with a sign or a cast.
@@ -74,7 +76,10 @@ fn series(arguments: &[Node]) -> Option<i64> {
     if let (Some(from), Some(to)) = (whole(from), whole(to)) {
         let bounded = from.abs() <= LONGEST_SERIES && to.abs() <= LONGEST_SERIES;
         // A step below one makes more of them than there are numbers.
-        let steps = step.first().map_or(Some(1), whole).filter(|step| *step != 0 && step.abs() < i64::MAX);
+        let steps = step
+            .first()
+            .map_or(Some(1), whole)
+            .filter(|step| *step != 0 && step.abs() < i64::MAX);
         return (bounded && steps.is_some()).then_some((to - from).abs() + 1);
     }
     // Only dates are an interval apart.
@@ -82,8 +87,6 @@ fn series(arguments: &[Node]) -> Option<i64> {
     if apart.is_none() && !(dated(from) && dated(to)) {
         return None;
     }
-    // Dates that are computed lie within a century.
-    const CENTURY: i64 = 36_525;
     // A literal that is no day may be the end of time.
     let day = |node: &Node| literal(node).map_or(Some(None), |text| days(text).map(Some));
     let days = match (day(from)?, day(to)?) {
@@ -231,7 +234,9 @@ pub(super) fn growth(name: &str, arguments: &[Node]) -> i64 {
     match name {
         "repeat" => arguments.get(1).and_then(whole).unwrap_or(1).max(1),
         "replace" | "regexp_replace" => match (length(1), length(2)) {
-            (from, Some(to)) if to > SHORT => i64::try_from(to / from.unwrap_or(1).max(1)).unwrap_or(i64::MAX).max(1),
+            (from, Some(to)) if to > SHORT => i64::try_from(to / from.unwrap_or(1).max(1))
+                .unwrap_or(i64::MAX)
+                .max(1),
             _ => 1,
         },
         _ => 1,

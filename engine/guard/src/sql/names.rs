@@ -128,27 +128,41 @@ pub(super) fn of_targets<'a>(
             continue;
         };
         match star(target) {
-            Some(None) => {
+            Star::OfAll => {
                 let all = scopes.items[scope.first..].iter();
                 columns.extend(all.flat_map(|item| item.columns.iter().cloned()));
             }
-            Some(Some(row)) => {
+            Star::Of(row) => {
                 let row = scopes.find(row);
                 columns.extend(row.iter().flat_map(|item| item.columns.iter().cloned()));
             }
-            None => columns.push(name_of_target(target).into()),
+            Star::None => columns.push(name_of_target(target).into()),
         }
     }
     columns
 }
 
-/// `*`, or `row.*`.
-fn star(target: &ResTarget) -> Option<Option<&str>> {
-    let Some(NodeEnum::ColumnRef(column)) = target.val.as_ref()?.node.as_ref() else {
-        return None;
+/// Whether a target stands for many columns.
+enum Star<'a> {
+    None,
+    /// `*`
+    OfAll,
+    /// `row.*`
+    Of(&'a str),
+}
+
+fn star(target: &ResTarget) -> Star<'_> {
+    let value = target.val.as_ref().and_then(|value| value.node.as_ref());
+    let Some(NodeEnum::ColumnRef(column)) = value else {
+        return Star::None;
     };
-    let (last, before) = column.fields.split_last()?;
-    matches!(last.node, Some(NodeEnum::AStar(_))).then(|| before.last().and_then(name_of))
+    match column.fields.split_last() {
+        Some((last, before)) if matches!(last.node, Some(NodeEnum::AStar(_))) => before
+            .last()
+            .and_then(name_of)
+            .map_or(Star::OfAll, Star::Of),
+        _ => Star::None,
+    }
 }
 
 /// As Postgres names a column (`FigureColname`).

@@ -496,7 +496,7 @@ impl<'a> Walk<'a> {
         if row.is_none() {
             self.columns.push((last, *location));
             return Ok(());
-        };
+        }
         // `row.name` that is no column of the row is a call of the function of that name with the row.
         if is_column {
             Ok(())

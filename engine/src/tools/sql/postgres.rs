@@ -28,6 +28,7 @@ use tokio::sync::broadcast;
 pub(super) struct Postgres {
     pool: PgPool,
     probe: PgPool,
+    /// For a statement: the tool's, or the role's own where that is shorter.
     timeout: Duration,
     affordable: Affordable,
 }
@@ -91,6 +92,8 @@ const BESIDE: &str = "SELECT 'function', p.proname::text FROM pg_proc p JOIN pg_
     UNION SELECT 'operator', o.oprname::text FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace WHERE n.nspname = 'public' \
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e')";
 
+const ROLE_TIMEOUT: &str = "SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'";
+
 /// By the planner's reckoning. Questions of analysts stay below a thousand, products of tables go into the millions.
 const MOST_COST: f64 = 1e6;
 
@@ -121,6 +124,15 @@ pub(super) async fn open(
         }
     }
     let tables = schema(&probe).await.map_err(unreachable)?;
+    let role_timeout: i32 = sqlx::query_scalar(ROLE_TIMEOUT)
+        .fetch_one(&probe)
+        .await
+        .map_err(unreachable)?;
+    // Zero is none.
+    let role_timeout = match u64::try_from(role_timeout) {
+        Ok(millis) if millis > 0 => Duration::from_millis(millis),
+        _ => Duration::MAX,
+    };
     let beside = beside(&probe).await.map_err(unreachable)?;
     let listener = listen(&options).await.map_err(unreachable)?;
     tokio::spawn(follow(options, listener, changes));
@@ -128,7 +140,7 @@ pub(super) async fn open(
         Postgres {
             pool,
             probe,
-            timeout: config.tool_timeout,
+            timeout: config.tool_timeout.min(role_timeout),
             affordable: Affordable::default(),
         },
         tables,
