@@ -19,7 +19,7 @@ use serde_json::Value;
 pub struct Before {
     /// The journal's length.
     pub journal: usize,
-    /// The newest event of the audit log, where events are expected.
+    /// The newest event of the audit log, where events are expected and the target claims one.
     pub audit: Option<u64>,
     /// What the database held, where no trace is expected.
     pub fingerprint: Option<String>,
@@ -30,7 +30,7 @@ pub struct Before {
 impl Before {
     /// Looks at all that the expectations need.
     pub async fn take(expect: &Expect, world: &World) -> Result<Self, String> {
-        let audit = if expect.audit.is_empty() {
+        let audit = if expect.audit.is_empty() || !world.claims("audit").await {
             None
         } else {
             Some(audit::newest(world).await?)
@@ -186,6 +186,16 @@ pub async fn judge(
     }
     if let Some(newest) = seen.before.audit {
         audit::judge(&mut judge, &expect.audit, newest, world).await;
+    } else {
+        for (kind, count) in &expect.audit {
+            let seen = "the target claims no audit log".to_owned();
+            judge.push(
+                &format!("audit.{kind}"),
+                count.to_string(),
+                seen,
+                Outcome::Unsupported,
+            );
+        }
     }
     if world.web().is_some() {
         let touched = world.touched() - seen.before.touched;
