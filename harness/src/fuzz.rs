@@ -287,7 +287,8 @@ impl Hunter<'_> {
         let is_new = self.book.is_new(&verdict, &constructs(&case.text));
         let slow_before = self.oracle.slow_runs;
         let family = case.family.unwrap_or("legitimate use");
-        if took > target::STALL {
+        let stopped = matches!(&verdict, Verdict::Refuse(Some(rule)) if rule == target::STOPPED);
+        if took > target::STALL && !stopped {
             self.found(Kind::Stall, family, case, Vec::new(), show);
         }
         match &verdict {
@@ -299,7 +300,7 @@ impl Hunter<'_> {
                 self.found(kind, family, case, effect, show);
             }
             Verdict::Accept => self.accepted(case, family, show).await?,
-            Verdict::Refuse(_) if case.family.is_none() => {
+            Verdict::Refuse(_) if case.family.is_none() && !stopped => {
                 let seen = self.oracle.run(&case.text).await?;
                 if seen.error.is_none() && seen.effects.is_empty() {
                     let rule = match &verdict {

@@ -13,6 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// From here on a verdict is a finding.
 pub(super) const STALL: Duration = Duration::from_secs(2);
 
+/// In place of a rule, where a limit ended it.
+pub(super) const STOPPED: &str = "stopped by a limit";
+
 /// What is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -153,6 +156,8 @@ impl Target {
                         let rule = body["error"]["details"]["rule"].as_str();
                         Verdict::Refuse(rule.map(ToOwned::to_owned))
                     }
+                    // Cut off by a limit, without an answer: as good as refused.
+                    Ok(seen) if seen.status == 504 => Verdict::Refuse(Some(STOPPED.to_owned())),
                     Ok(_) => Verdict::Accept,
                 }
             }
