@@ -352,6 +352,7 @@ async fn replay(
         .map_err(in_world)?;
     if world.claims(&scenario.requirement.profile).await {
         outcome.checks = crate::steps::run_steps(scenario, &world).await;
+        outcome.checks.extend(leak_in_log(&world, config));
         if let Some(load) = &scenario.load {
             let measured = crate::load::run(scenario, load, &world, seed)
                 .await
@@ -384,6 +385,20 @@ async fn replay(
     world.stop().await;
     outcome.duration_seconds = seconds(clock.now_ns() - began_ns);
     Ok(outcome)
+}
+
+/// What must not stand in the target's own words either.
+fn leak_in_log(world: &World, config: &Config) -> Option<record::Check> {
+    let log = std::fs::read(config.out.join("target.log")).ok()?;
+    let secret = world.leak(&log)?;
+    Some(record::Check {
+        step: "all steps".into(),
+        what: "secrets".into(),
+        expected: "none is in the target's log".into(),
+        seen: format!("{secret} is in target.log"),
+        outcome: Outcome::Failed,
+        curl: None,
+    })
 }
 
 fn worst(scenario: &record::Scenario) -> Outcome {

@@ -79,3 +79,23 @@ async fn careless_validators_of_paths_and_urls_are_found_out() {
         found.in_words()
     );
 }
+
+#[test]
+fn what_the_guard_accepts_prints_and_parses_to_the_same_and_is_accepted_again() {
+    let schema = fact_guard::sql::Schema::from_ddl(&world("f")).expect("a schema");
+    let mut generator = Generator::new(5, "/tmp/f");
+    let mut accepted = 0;
+    for _ in 0..4_000 {
+        let text = generator.next().text;
+        generator.keep(&text);
+        if fact_guard::sql::check(&text, &schema).is_err() {
+            continue;
+        }
+        accepted += 1;
+        let printed = minimise::plain(&text).expect("what is accepted prints");
+        assert_eq!(minimise::plain(&printed).as_ref(), Some(&printed), "{text}");
+        let again = fact_guard::sql::check(&printed, &schema);
+        assert!(again.is_ok(), "{text}: {printed}: {again:?}");
+    }
+    assert!(accepted > 400, "{accepted}");
+}
