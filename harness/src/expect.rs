@@ -202,7 +202,11 @@ pub async fn judge(
         judge.add("canaries", "no connection", touched, touched == 0);
     }
     // What lies outside or listens where it may not be reached must not come to Claude either.
-    for request in seen.entries.iter().filter_map(|entry| entry.request.as_ref()) {
+    for request in seen
+        .entries
+        .iter()
+        .filter_map(|entry| entry.request.as_ref())
+    {
         if let Some(secret) = world.leak(request.to_string().as_bytes()) {
             judge.add(
                 "secrets",

@@ -56,6 +56,36 @@ pub enum HuntError {
         "effects show on Postgres only: use `--database docker`, `binaries` or a URL, not `sqlite`"
     )]
     NeedsPostgres,
+    /// It says nothing even about the plainest text.
+    #[error("{target} gives no verdict on `{text}`: {reason}")]
+    Target {
+        /// What was to be hunted.
+        target: &'static str,
+        /// The plainest text.
+        text: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Whether there is somebody to hunt.
+async fn greet(target: &mut Target, subject: Subject) -> Result<(), HuntError> {
+    let text = match subject {
+        Subject::Sql => "SELECT 1",
+        Subject::Path => "a.txt",
+        Subject::Url => "https://example.com/",
+    };
+    let name = target.name();
+    let failed = |reason: String| HuntError::Target {
+        target: name,
+        text,
+        reason,
+    };
+    match target.ask(subject, text).await.0 {
+        Verdict::None(Trouble::Crash(reason)) => Err(failed(reason)),
+        Verdict::None(Trouble::Stall) => Err(failed("it does not answer in time".into())),
+        Verdict::Accept | Verdict::Refuse(_) => Ok(()),
+    }
 }
 
 /// The statements that make the world of a hunt: the scenarios' data with traps in it.
@@ -71,10 +101,11 @@ pub fn world(file: &str) -> String {
 /// Hunts until the time is over, the number is reached, or `stop` resolves.
 pub async fn hunt(
     config: Config,
-    target: Target,
+    mut target: Target,
     stop: impl Future<Output = ()>,
     show: &mut dyn FnMut(Event),
 ) -> Result<Hunt, HuntError> {
+    greet(&mut target, config.subject).await?;
     if config.subject != Subject::Sql {
         return Ok(places::hunt(&config, target, stop, show).await);
     }

@@ -15,6 +15,7 @@ First steps:
   fact run --target http://127.0.0.1:8080 …    judge one that runs already
   fact run -- ./my-engine --port 8080          start one, judge it, stop it
   fact list                                    what is asked
+  fact fuzz sql -- ./my-validator              hunt a validator of SQL
   fact mocks                                   Claude and Arcade by themselves"
 )]
 pub(crate) struct Args {

@@ -47,7 +47,7 @@ pub(crate) async fn fuzz(args: FuzzArgs) -> Result<u8, Failure> {
         .map_err(|error| {
             let code = match error {
                 HuntError::NeedsPostgres => code::USAGE,
-                HuntError::Database(_) => code::NOT_STARTED,
+                HuntError::Database(_) | HuntError::Target { .. } => code::NOT_STARTED,
             };
             Failure::new(code, error)
         })?;
