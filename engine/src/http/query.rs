@@ -33,7 +33,14 @@ pub(super) async fn query(
             "the token does not speak for this `user_id`",
         ));
     }
-    if asked.context.session_id.is_some() {
+    let session = asked.context.session_id.as_deref();
+    if asked.query.contains('\0') || session.is_some_and(|id| id.chars().any(char::is_control)) {
+        return Err(failed(
+            ErrorCode::InvalidRequest,
+            "neither a question holds NUL nor a session's name a control character",
+        ));
+    }
+    if session.is_some() {
         return Err(failed(
             ErrorCode::NotFound,
             "sessions are not offered; leave `context.session_id` out",
