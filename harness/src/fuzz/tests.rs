@@ -1,3 +1,5 @@
+//! Hunts without a database: the reference holds, careless validators do not.
+
 use super::*;
 
 fn config(subject: Subject, seed: u64, most: u64) -> Config {

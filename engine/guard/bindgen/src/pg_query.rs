@@ -1,3 +1,4 @@
+// The declarations of `pg_query.h` as bindgen would write them; this text becomes the parser's `bindings.rs`.
 use std::os::raw::{c_char, c_int, c_uint};
 pub const PG_VERSION_NUM: u32 = 180006;
 #[repr(C)] #[derive(Debug, Copy, Clone)]

@@ -251,15 +251,14 @@ impl Postgres {
             tenant.replace('\'', "''")
         );
         let mut lease = self.begin(begin).await?;
-        let key = blake3::hash(
-            json!([tenant, safe.text(), parameters])
-                .to_string()
-                .as_bytes(),
-        );
         // One scan costs what its table costs, and the clock ends it; what is read together can multiply.
-        let judged = safe.sources() <= 1 || self.affordable.has(&key);
+        let to_judge = (safe.sources() > 1)
+            .then(|| json!([tenant, safe.text(), parameters]).to_string())
+            .map(|text| blake3::hash(text.as_bytes()))
+            .filter(|key| !self.affordable.has(key));
+        let judged = to_judge.is_none();
         let outcome = read(lease.connection()?, safe, parameters, most, judged).await;
-        if outcome.is_ok() && !judged {
+        if let Some(key) = to_judge.filter(|_| outcome.is_ok()) {
             self.affordable.add(key);
         }
         // Rows that nobody reads must not hold up the next user: such a connection is closed.
