@@ -18,8 +18,8 @@ use files::Files;
 use outcome::{ToolError, ToolOutput};
 use serde_json::{Value, json};
 use sql::Database;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use web::{Reach, Web};
 
@@ -65,69 +65,22 @@ impl Tools {
         granted
     }
 
+    /// The tools of the engine's own, without those that it has nothing for.
+    fn built_in(&self) -> impl Iterator<Item = &'static ToolDefinition> {
+        let offers_files = self.files.is_some();
+        BUILT_IN
+            .iter()
+            .filter(move |tool| offers_files || !tool.name.starts_with("FileSystem."))
+    }
+
+    fn definition(&self, name: &str) -> Option<ToolDefinition> {
+        let own = self.built_in().find(|tool| tool.name == name).cloned();
+        own.or_else(|| self.all(false).into_iter().find(|tool| tool.name == name))
+    }
+
     /// Every tool that there is, sorted by name.
     fn all(&self, offered: bool) -> Vec<ToolDefinition> {
-        let mut all = vec![
-            define(
-                "SQL.GetSampleQueries",
-                "Example questions with their statements, written by the operator.",
-                &json!({}),
-            ),
-            define(
-                "SQL.GetSchema",
-                "The tables that may be read, with columns, types, keys and comments.",
-                &json!({ "table": { "type": "string", "description": "Only this table." } }),
-            ),
-            define(
-                "SQL.QueryReadonly",
-                "Runs one SELECT statement and returns its columns and rows. Nothing can be changed.",
-                &json!({
-                    "statement": { "type": "string", "description": "One SELECT statement." },
-                    "parameters": { "type": "array", "description": "Values for $1, $2 … ($n on Postgres, ? on SQLite)." },
-                    "max_rows": { "type": "integer", "minimum": 1, "maximum": 10_000, "description": "At most so many rows; 1,000 by default." },
-                }),
-            ),
-            define(
-                "System.GetMetrics",
-                "What this engine counted so far.",
-                &json!({}),
-            ),
-        ];
-        all.push(define(
-            "Web.HttpRequest",
-            "Fetches a public page.",
-            &json!({
-                "url": { "type": "string", "description": "Absolute, http or https." },
-                "method": { "type": "string", "description": "GET or HEAD; GET by default." },
-                "headers": { "type": "object", "description": "Of Accept, Accept-Language, If-*, Range and User-Agent." },
-                "timeout_seconds": { "type": "number", "minimum": 0.001, "maximum": 10, "description": "10 by default." },
-            }),
-        ));
-        require(&mut all, "Web.HttpRequest", "url");
-        require(&mut all, "SQL.QueryReadonly", "statement");
-        if self.files.is_some() {
-            all.push(define(
-                "FileSystem.ListDirectory",
-                "The entries of a folder.",
-                &json!({
-                    "path": { "type": "string", "description": "Relative to a root, or absolute within one." },
-                    "recursive": { "type": "boolean" },
-                    "include_hidden": { "type": "boolean" },
-                }),
-            ));
-            all.push(define(
-                "FileSystem.ReadFile",
-                "The content of a file.",
-                &json!({
-                    "path": { "type": "string", "description": "Relative to a root, or absolute within one." },
-                    "encoding": { "type": "string", "enum": ["utf-8", "base64"] },
-                    "offset": { "type": "integer", "minimum": 0, "description": "In bytes." },
-                    "length": { "type": "integer", "minimum": 0, "description": "In bytes." },
-                }),
-            ));
-            require(&mut all, "FileSystem.ListDirectory", "path");
-            require(&mut all, "FileSystem.ReadFile", "path");
-        }
+        let mut all: Vec<ToolDefinition> = self.built_in().cloned().collect();
         for tool in self.arcade.iter().flat_map(Arcade::tools) {
             // Two tools that Claude would know by one name: the first stays.
             let name = claude_name(&tool.definition.name);
@@ -194,7 +147,7 @@ impl Tools {
 
     /// Whether there is a tool of this name, granted or not.
     pub fn exists(&self, tool: &str) -> bool {
-        self.all(false).iter().any(|known| known.name == tool)
+        self.definition(tool).is_some()
     }
 
     fn granted(
@@ -203,10 +156,8 @@ impl Tools {
         tool: &str,
         arguments: &Value,
     ) -> Result<(), ToolError> {
-        let all = self.all(false);
-        let definition = all
-            .iter()
-            .find(|known| known.name == tool)
+        let definition = self
+            .definition(tool)
             .ok_or_else(|| ToolError::refused(Rule::ToolUnknown))?;
         if !principal.may_use(tool) {
             return Err(ToolError::refused(Rule::ToolScope));
@@ -272,6 +223,70 @@ impl Drop for Running<'_> {
         }
     }
 }
+
+/// Every tool of the engine's own.
+static BUILT_IN: LazyLock<Vec<ToolDefinition>> = LazyLock::new(|| {
+    let mut all = vec![
+        define(
+            "SQL.GetSampleQueries",
+            "Example questions with their statements, written by the operator.",
+            &json!({}),
+        ),
+        define(
+            "SQL.GetSchema",
+            "The tables that may be read, with columns, types, keys and comments.",
+            &json!({ "table": { "type": "string", "description": "Only this table." } }),
+        ),
+        define(
+            "SQL.QueryReadonly",
+            "Runs one SELECT statement and returns its columns and rows. Nothing can be changed.",
+            &json!({
+                "statement": { "type": "string", "description": "One SELECT statement." },
+                "parameters": { "type": "array", "description": "Values for $1, $2 … ($n on Postgres, ? on SQLite)." },
+                "max_rows": { "type": "integer", "minimum": 1, "maximum": 10_000, "description": "At most so many rows; 1,000 by default." },
+            }),
+        ),
+        define(
+            "System.GetMetrics",
+            "What this engine counted so far.",
+            &json!({}),
+        ),
+    ];
+    all.push(define(
+            "Web.HttpRequest",
+            "Fetches a public page.",
+            &json!({
+                "url": { "type": "string", "description": "Absolute, http or https." },
+                "method": { "type": "string", "description": "GET or HEAD; GET by default." },
+                "headers": { "type": "object", "description": "Of Accept, Accept-Language, If-*, Range and User-Agent." },
+                "timeout_seconds": { "type": "number", "minimum": 0.001, "maximum": 10, "description": "10 by default." },
+            }),
+        ));
+    require(&mut all, "Web.HttpRequest", "url");
+    require(&mut all, "SQL.QueryReadonly", "statement");
+    all.push(define(
+                "FileSystem.ListDirectory",
+                "The entries of a folder.",
+                &json!({
+                    "path": { "type": "string", "description": "Relative to a root, or absolute within one." },
+                    "recursive": { "type": "boolean" },
+                    "include_hidden": { "type": "boolean" },
+                }),
+            ));
+    all.push(define(
+                "FileSystem.ReadFile",
+                "The content of a file.",
+                &json!({
+                    "path": { "type": "string", "description": "Relative to a root, or absolute within one." },
+                    "encoding": { "type": "string", "enum": ["utf-8", "base64"] },
+                    "offset": { "type": "integer", "minimum": 0, "description": "In bytes." },
+                    "length": { "type": "integer", "minimum": 0, "description": "In bytes." },
+                }),
+            ));
+    require(&mut all, "FileSystem.ListDirectory", "path");
+    require(&mut all, "FileSystem.ReadFile", "path");
+    all
+});
 
 fn define(name: &str, description: &str, properties: &Value) -> ToolDefinition {
     let input_schema = json!({ "type": "object", "properties": properties, "required": [], "additionalProperties": false });

@@ -1,6 +1,7 @@
 //! `SQLite`: read-only, behind its own authorizer that denies by default, with a clock.
 
 mod authorizer;
+mod tokens;
 mod trim;
 
 pub use authorizer::Judge;
