@@ -239,17 +239,34 @@ fn shipped_files() -> &'static [(&'static str, &'static str)] {
 
 /// Reads and checks one file.
 pub fn check(path: &Path) -> Result<Scenario, ScenarioError> {
+    let (text, origin) = text_of(path)?;
+    read::scenario(&text, origin)
+}
+
+/// What the mocks do, when they are by themselves.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mocks {
+    /// What Claude does.
+    pub claude: ClaudeScript,
+    /// What Arcade does.
+    pub arcade: ArcadeScript,
+}
+
+/// Reads what the mocks do: a scenario, of which nothing else is looked at, or a file that has nothing else.
+pub fn mocks(path: &Path) -> Result<Mocks, ScenarioError> {
+    let (text, origin) = text_of(path)?;
+    read::mocks(&text, origin)
+}
+
+fn text_of(path: &Path) -> Result<(String, Origin), ScenarioError> {
+    let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Unreadable {
-        path: path.display().to_string(),
+        path: name.clone(),
         source,
     })?;
-    read::scenario(
-        &text,
-        Origin {
-            name: path.display().to_string(),
-            shipped: false,
-        },
-    )
+    let shipped = false;
+    Ok((text, Origin { name, shipped }))
 }
 
 /// Reads all scenarios of these files and folders; without any, those in the executable.

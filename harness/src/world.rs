@@ -195,6 +195,9 @@ impl World {
             arcade: scenario.arcade.clone(),
             seed,
             journal: journal.clone(),
+            // Nobody but the harness tells the mocks what to do.
+            control: fact_mocks::Control::Nobody,
+            mutant: None,
         });
         let mocks = match mocks.await {
             Ok(mocks) => mocks,

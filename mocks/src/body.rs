@@ -1,73 +1,129 @@
-//! Answers whose body keeps the books: first byte and end go to the journal, and a cut drops the connection.
+//! Answers that come at their times and keep the books: first byte and end go to the journal when they happen.
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use crate::journal::{Entry, InFlight, Journal, Upstream};
+use crate::journal::{self, Entry, InFlight};
+use crate::server::Orders;
+use crate::stage::{Stage, UnderWay};
+use crate::timer::Until;
 
 /// An entry under way; it is recorded when this is dropped, which is when the answer has ended.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    journal: Journal,
+    stage: Arc<Stage>,
     pub(crate) entry: Entry,
+    pub(crate) under_way: Option<UnderWay>,
+    orders: Option<Arc<Orders>>,
+    /// Actual less scheduled times of events, in nanoseconds.
+    lags: Vec<u64>,
     // Dropped after `drop` has recorded: the journal never seems idle in between.
     _in_flight: InFlight,
 }
 
 impl Recording {
-    pub(crate) fn start(journal: &Journal, upstream: Upstream, what: String) -> Self {
-        let in_flight = journal.enter();
-        let arrived_ns = journal.clock().now_ns();
+    pub(crate) fn start(stage: &Arc<Stage>, parts: &Parts) -> Self {
+        let in_flight = stage.journal.enter();
+        let arrived_ns = stage.journal.clock().now_ns();
+        let path = parts.uri.path_and_query();
+        let path = path.map_or_else(|| parts.uri.path(), |path| path.as_str());
+        let what = format!("{} {path}", parts.method);
+        let mut entry = Entry::new(stage.upstream, what, arrived_ns);
+        entry.status = 499;
+        entry.headers = lines(&parts.headers);
         Self {
-            journal: journal.clone(),
-            entry: Entry {
-                sequence: 0,
-                upstream,
-                what,
-                question: None,
-                nonce: None,
-                application: None,
-                status: 499,
-                fault: None,
-                arrived_ns,
-                first_byte_ns: 0,
-                ended_ns: 0,
-                scheduled_ns: 0,
-                preparing_ns: 0,
-                usage: None,
-                cost_usd: 0.0,
-                uncached_usd: 0.0,
-                request: None,
-            },
+            stage: Arc::clone(stage),
+            entry,
+            under_way: None,
+            orders: parts.extensions.get().cloned(),
+            lags: Vec::new(),
             _in_flight: in_flight,
         }
     }
 
+    /// The request's body, as it came.
+    pub(crate) fn body(&mut self, bytes: &[u8]) {
+        self.entry.request = (!bytes.is_empty()).then(|| journal::Body::copied(bytes));
+    }
+
     fn first_byte(&mut self) {
         if self.entry.first_byte_ns == 0 {
-            self.entry.first_byte_ns = self.journal.clock().now_ns();
+            self.entry.first_byte_ns = self.stage.journal.clock().now_ns();
+        }
+    }
+
+    fn reset(&self) {
+        if let Some(orders) = &self.orders {
+            orders.reset();
         }
     }
 }
 
+fn lines(headers: &HeaderMap) -> String {
+    let length = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 3)
+        .sum();
+    let mut lines = String::with_capacity(length);
+    for (name, value) in headers {
+        lines.push_str(name.as_str());
+        lines.push_str(": ");
+        lines.push_str(&String::from_utf8_lossy(value.as_bytes()));
+        lines.push('\n');
+    }
+    lines
+}
+
 impl Drop for Recording {
     fn drop(&mut self) {
-        let now = self.journal.clock().now_ns();
-        let mut entry = self.entry.clone();
+        let entry = &mut self.entry;
+        let now = self.stage.journal.clock().now_ns();
         entry.ended_ns = now;
-        if entry.first_byte_ns == 0 {
+        let answered = entry.first_byte_ns != 0;
+        if !answered {
             entry.first_byte_ns = now;
         }
-        self.journal.record(entry);
+        let taken = entry.first_byte_ns.saturating_sub(entry.arrived_ns);
+        let lag = (answered && entry.scheduled_ns > 0)
+            .then(|| taken.saturating_sub(entry.scheduled_ns));
+        self.stage.timing.add(lag, &self.lags);
+        let empty = Entry::new(entry.upstream, String::new(), 0);
+        self.stage
+            .journal
+            .record(std::mem::replace(entry, empty));
     }
+}
+
+/// A piece of a body.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    /// When it comes, counted from the request; at once when that is past.
+    pub(crate) at: Duration,
+    pub(crate) bytes: Bytes,
+}
+
+/// How an answer ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    #[default]
+    Complete,
+    /// The connection is closed.
+    Cut,
+    /// The connection is reset.
+    Reset,
+    /// Nothing more comes.
+    Stall,
 }
 
 /// What is sent.
@@ -75,51 +131,74 @@ impl Drop for Recording {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    pub(crate) chunks: VecDeque<Bytes>,
+    pub(crate) chunks: VecDeque<Chunk>,
     /// Sent with a `content-length`, otherwise chunked.
     pub(crate) sized: bool,
+    pub(crate) end: End,
+    /// The time between two bytes of the head.
+    pub(crate) slow_headers: Option<Duration>,
 }
 
 impl Answer {
-    pub(crate) fn json(status: u16, body: &serde_json::Value) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+    pub(crate) fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = [(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
         Self {
             status,
-            headers,
-            chunks: VecDeque::from([Bytes::from(body.to_string())]),
+            headers: HeaderMap::from_iter(headers),
+            chunks: VecDeque::from([Chunk {
+                at: Duration::ZERO,
+                bytes: body.into(),
+            }]),
             sized: true,
+            end: End::Complete,
+            slow_headers: None,
         }
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
+    pub(crate) fn json(status: u16, body: &serde_json::Value) -> Self {
+        Self::new(status, "application/json", body.to_string())
+    }
+
+    /// A stream of events.
+    pub(crate) fn events(chunks: VecDeque<Chunk>) -> Self {
+        Self {
+            chunks,
+            sized: false,
+            ..Self::new(200, "text/event-stream; charset=utf-8", Bytes::new())
+        }
+    }
+
+    /// Sets a header; one whose name or value no header can have is left out.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.as_bytes())) {
             self.headers.insert(name, value);
         }
         self
     }
 
-    /// The response that journals itself; `cut` drops the connection after so many bytes of the body.
-    pub(crate) fn into_response(
-        mut self,
-        mut recording: Recording,
-        cut: Option<usize>,
-    ) -> Response {
-        recording.entry.status = self.status;
-        let length: usize = self.chunks.iter().map(Bytes::len).sum();
-        if self.sized {
-            self.headers
-                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    pub(crate) fn length(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// The response that journals itself.
+    pub(crate) fn into_response(mut self, mut recording: Recording) -> Response {
+        if let Some(mutant) = recording.stage.mutant {
+            mutant.spoil(&mut self, &recording.entry);
         }
-        if let Some(cut) = cut {
-            shorten(&mut self.chunks, cut.min(length.saturating_sub(1)));
+        recording.entry.status = self.status;
+        if self.sized && self.end == End::Complete {
+            self.headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(self.length()));
+        }
+        if let (Some(between), Some(orders)) = (self.slow_headers, &recording.orders) {
+            orders.slow_head(between);
         }
         let mut response = Response::new(Body::from_stream(Tape {
             chunks: self.chunks,
-            cut: cut.map(|_| false),
+            waiting: None,
+            end: self.end,
+            flushed: false,
             recording,
         }));
         *response.status_mut() =
@@ -127,21 +206,31 @@ impl Answer {
         *response.headers_mut() = self.headers;
         response
     }
-}
 
-fn shorten(chunks: &mut VecDeque<Bytes>, mut left: usize) {
-    for chunk in chunks.iter_mut() {
-        chunk.truncate(left);
-        left -= chunk.len();
+    /// The response, of which nobody keeps books.
+    pub(crate) fn unrecorded(self) -> Response {
+        let bytes: Vec<u8> = self.chunks.iter().flat_map(|it| it.bytes.to_vec()).collect();
+        let mut response = Response::new(Body::from(bytes));
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.headers_mut() = self.headers;
+        response
     }
-    chunks.retain(|chunk| !chunk.is_empty());
+
+    /// A connection that is broken off instead of an answer.
+    pub(crate) fn reset(recording: Recording) -> Option<Response> {
+        recording.reset();
+        None
+    }
 }
 
-/// The body's chunks, then its end or its breaking off.
+/// The body's chunks at their times, then its end.
 struct Tape {
-    chunks: VecDeque<Bytes>,
-    /// Breaks off after the chunks; true once what came before has been flushed.
-    cut: Option<bool>,
+    chunks: VecDeque<Chunk>,
+    waiting: Option<(Instant, Until)>,
+    end: End,
+    /// What came before the end has been flushed.
+    flushed: bool,
     recording: Recording,
 }
 
@@ -149,16 +238,49 @@ impl Stream for Tape {
     type Item = Result<Bytes, io::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.recording.first_byte();
-        if let Some(chunk) = self.chunks.pop_front() {
-            return Poll::Ready(Some(Ok(chunk)));
+        let this = &mut *self;
+        if this.waiting.is_none()
+            && let Some(next) = this.chunks.front()
+            && !next.at.is_zero()
+        {
+            let stage = &this.recording.stage;
+            let due = stage.instant(this.recording.entry.arrived_ns, next.at);
+            this.waiting = Some((due, stage.until(due)));
         }
-        match self.cut {
-            None => Poll::Ready(None),
-            Some(true) => Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into()))),
-            Some(false) => {
+        if let Some((due, until)) = &mut this.waiting {
+            if Pin::new(until).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            // What is due with the first byte is not timed again.
+            if this.recording.entry.first_byte_ns != 0 {
+                let lag = Instant::now().saturating_duration_since(*due);
+                let lag = u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX);
+                this.recording.lags.push(lag);
+            }
+            this.waiting = None;
+        }
+        if let Some(chunk) = this.chunks.pop_front() {
+            this.recording.first_byte();
+            return Poll::Ready(Some(Ok(chunk.bytes)));
+        }
+        match this.end {
+            End::Complete => {
+                this.recording.first_byte();
+                Poll::Ready(None)
+            }
+            End::Stall => {
+                this.recording.first_byte();
+                Poll::Pending
+            }
+            End::Cut | End::Reset if this.flushed => {
+                if this.end == End::Reset {
+                    this.recording.reset();
+                }
+                Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())))
+            }
+            End::Cut | End::Reset => {
                 // A pending body makes the server flush what it has before the connection breaks.
-                self.cut = Some(true);
+                this.flushed = true;
                 context.waker().wake_by_ref();
                 Poll::Pending
             }

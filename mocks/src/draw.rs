@@ -32,21 +32,32 @@ pub(crate) fn unit(generator: &mut ChaCha8Rng) -> f64 {
     (generator.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// A time from the distribution.
-pub(crate) fn time(distribution: Distribution, generator: &mut ChaCha8Rng) -> Duration {
+/// A time from the distribution; a recorded one is not drawn.
+pub(crate) fn time(
+    distribution: &Distribution,
+    generator: impl FnOnce() -> ChaCha8Rng,
+) -> Option<Duration> {
     match distribution {
-        Distribution::Constant(time) => time.0,
+        Distribution::Constant(time) => Some(time.0),
         Distribution::Lognormal { p50, p99 } => {
             let (p50, p99) = (p50.0.as_secs_f64(), p99.0.as_secs_f64());
             if p50 <= 0.0 || p99 <= p50 {
-                return Duration::from_secs_f64(p50);
+                return Some(Duration::from_secs_f64(p50));
             }
+            let mut generator = generator();
             let sigma = (p99 / p50).ln() / Z99;
             // Box and Muller; 1 - u lies in (0, 1], so that the logarithm is finite.
-            let radius = (-2.0 * (1.0 - unit(generator)).ln()).sqrt();
-            let normal = radius * (std::f64::consts::TAU * unit(generator)).cos();
-            Duration::try_from_secs_f64(p50 * (sigma * normal).exp()).unwrap_or(Duration::MAX)
+            let radius = (-2.0 * (1.0 - unit(&mut generator)).ln()).sqrt();
+            let normal = radius * (std::f64::consts::TAU * unit(&mut generator)).cos();
+            let time = Duration::try_from_secs_f64(p50 * (sigma * normal).exp());
+            Some(time.unwrap_or(Duration::MAX))
         }
+        Distribution::Empirical(empirical) => {
+            let histogram = empirical.histogram.as_ref()?;
+            let ns = histogram.value_at_quantile(unit(&mut generator()));
+            Some(Duration::from_nanos(ns))
+        }
+        Distribution::Recorded => None,
     }
 }
 
@@ -75,10 +86,8 @@ mod tests {
         let draw = |seed: u64| {
             (0..20_000)
                 .map(|call| {
-                    time(
-                        distribution,
-                        &mut generator(seed, &["question", &format!("{call}")]),
-                    )
+                    let call = format!("{call}");
+                    time(&distribution, || generator(seed, &["question", &call])).unwrap()
                 })
                 .collect::<Vec<_>>()
         };

@@ -1,28 +1,41 @@
 //! Claude and Arcade that do as the scenario says, a relay before Postgres, and the books over all three; pages, names and
 //! canaries for the web tool.
 
-pub mod arcade;
+mod arcade;
 mod body;
-pub mod claude;
+mod claude;
 pub mod clock;
 mod control;
 pub mod dns;
 mod draw;
+mod faults;
+mod front;
 pub mod journal;
+mod ledger;
+pub mod mutant;
+mod raw;
 pub mod relay;
 pub mod script;
 mod server;
 pub mod site;
 mod stage;
 mod template;
+mod timer;
+mod timing;
+
+pub use timing::{LagReport, TimingReport};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arcade::Arcade;
+use claude::Claude;
 use journal::{Journal, Upstream};
+use mutant::Mutant;
 use script::{ArcadeScript, ClaudeScript, Fault};
 use server::Server;
-use stage::Stage;
+use stage::{Setting, Stage};
+use timer::Timer;
 
 /// What the two mocks listen on and play.
 #[derive(Debug)]
@@ -39,6 +52,32 @@ pub struct Config {
     pub seed: u64,
     /// Where both write down what they served.
     pub journal: Journal,
+    /// Who may steer them by `/_mock/`.
+    pub control: Control,
+    /// A mistake that is made on purpose.
+    pub mutant: Option<Mutant>,
+}
+
+/// Who may steer the mocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Control {
+    /// Whoever reaches a mock that listens on loopback; nobody else.
+    #[default]
+    Loopback,
+    /// Whoever reaches it.
+    Anybody,
+    /// Nobody.
+    Nobody,
+}
+
+impl Control {
+    fn allows(self, listen: SocketAddr) -> bool {
+        match self {
+            Self::Loopback => listen.ip().is_loopback(),
+            Self::Anybody => true,
+            Self::Nobody => false,
+        }
+    }
 }
 
 /// A mock that could not listen.
@@ -59,57 +98,70 @@ pub struct Mocks {
     /// Where Arcade listens.
     pub arcade: SocketAddr,
     claude_stage: Arc<Stage>,
+    arcade_stage: Arc<Stage>,
     servers: [Server; 2],
 }
 
 /// Binds both listeners and serves until [`Mocks::shutdown`].
 pub async fn start(config: Config) -> Result<Mocks, StartError> {
-    let Config {
-        claude_listen,
-        arcade_listen,
-        claude,
-        arcade,
-        seed,
-        journal,
-    } = config;
-    let claude_stage = Arc::new(Stage::new(
-        Upstream::Claude,
-        claude.latency.first_byte,
-        claude.faults,
-        seed,
-        journal.clone(),
-    ));
-    let arcade_stage = Arc::new(Stage::new(
-        Upstream::Arcade,
-        arcade.latency.first_byte,
-        arcade.faults,
-        seed,
-        journal,
-    ));
-    let claude_routes = claude::routes(&claude_stage, claude.script);
-    let arcade_routes = arcade::routes(&arcade_stage, arcade.tools);
-    let claude_server = Server::start(claude_listen, claude_routes)
-        .await
-        .map_err(|source| StartError {
-            upstream: "Claude",
-            address: claude_listen,
+    let (claude_listen, arcade_listen) = (config.claude_listen, config.arcade_listen);
+    let cannot = |upstream, address| {
+        move |source| StartError {
+            upstream,
+            address,
             source,
-        })?;
-    let arcade_server = match Server::start(arcade_listen, arcade_routes).await {
-        Ok(server) => server,
-        Err(source) => {
-            claude_server.shutdown().await;
-            return Err(StartError {
-                upstream: "Arcade",
-                address: arcade_listen,
-                source,
-            });
         }
     };
+    let timer = Timer::start().map_err(cannot("Claude", claude_listen))?;
+    let setting = |upstream| Setting {
+        upstream,
+        journal: config.journal.clone(),
+        seed: config.seed,
+        timer: timer.clone(),
+        faults: Vec::new(),
+        outages: Vec::new(),
+        raw: Vec::new(),
+        mutant: config.mutant,
+    };
+    let claude_stage = Arc::new(Stage::new(Setting {
+        faults: config.claude.faults.clone(),
+        outages: config.claude.outages.clone(),
+        ..setting(Upstream::Claude)
+    }));
+    let arcade_stage = Arc::new(Stage::new(Setting {
+        faults: config.arcade.faults.clone(),
+        outages: config.arcade.outages.clone(),
+        raw: config.arcade.script.clone(),
+        ..setting(Upstream::Arcade)
+    }));
+    let (claude_outages, arcade_outages) =
+        (config.claude.outages.clone(), config.arcade.outages.clone());
+    let claude = Claude::new(
+        &claude_stage,
+        config.claude,
+        config.control.allows(claude_listen),
+    );
+    let arcade = Arcade::new(
+        &arcade_stage,
+        config.arcade,
+        config.control.allows(arcade_listen),
+    );
+    let claude_server = Server::start(claude_listen, Arc::new(claude), claude_outages)
+        .await
+        .map_err(cannot("Claude", claude_listen))?;
+    let arcade_server =
+        match Server::start(arcade_listen, Arc::new(arcade), arcade_outages).await {
+            Ok(server) => server,
+            Err(source) => {
+                claude_server.shutdown().await;
+                return Err(cannot("Arcade", arcade_listen)(source));
+            }
+        };
     Ok(Mocks {
         claude: claude_server.address(),
         arcade: arcade_server.address(),
         claude_stage,
+        arcade_stage,
         servers: [claude_server, arcade_server],
     })
 }
@@ -118,6 +170,11 @@ impl Mocks {
     /// Replaces Claude's faults; calls are counted from 1 again for them.
     pub fn set_claude_faults(&self, faults: Vec<Fault>) {
         self.claude_stage.set_faults(faults);
+    }
+
+    /// How well Claude and Arcade kept their schedules.
+    pub fn timing(&self) -> [TimingReport; 2] {
+        [&self.claude_stage, &self.arcade_stage].map(|stage| stage.timing.report())
     }
 
     /// Stops listening and waits for the answers under way, two seconds at most.

@@ -221,23 +221,13 @@ impl UnderWay {
     fn record(&self, statement: Statement, now: u64) {
         let (status, ended_ns) = statement.ended.unwrap_or((500, now));
         self.journal.record(Entry {
-            sequence: 0,
-            upstream: Kind::Database,
-            what: statement.ran.text,
-            question: None,
             nonce: statement.ran.nonce,
             application: self.application.clone(),
             status,
-            fault: None,
-            arrived_ns: statement.arrived_ns,
             first_byte_ns: statement.first_byte_ns.unwrap_or(ended_ns),
             ended_ns,
-            scheduled_ns: 0,
             preparing_ns: statement.preparing_ns,
-            usage: None,
-            cost_usd: 0.0,
-            uncached_usd: 0.0,
-            request: None,
+            ..Entry::new(Kind::Database, statement.ran.text, statement.arrived_ns)
         });
     }
 }

@@ -1,8 +1,7 @@
 //! Pages for the web tool on one address that it may reach, and canaries on addresses that it may not.
 
 use crate::script::Millis;
-use crate::server::Server;
-use axum::Router;
+use crate::server::{Server, Service};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
@@ -71,6 +70,18 @@ const FORBIDDEN: [IpAddr; 3] = [
     IpAddr::V6(Ipv6Addr::LOCALHOST),
 ];
 
+/// The pages as a service.
+struct Served(Arc<RwLock<IndexMap<String, Page>>>);
+
+impl Service for Served {
+    async fn serve(self: Arc<Self>, request: Request) -> Option<Response> {
+        let pages = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let page = pages.get(request.uri().path()).cloned();
+        drop(pages);
+        Some(page.map_or_else(missing, |page| serve(&page)))
+    }
+}
+
 impl Site {
     /// Serves these pages. Their texts may hold `{{ web }}` (this site's address) and `{{ canary }}` (the canaries' port).
     pub async fn start(pages: IndexMap<String, Page>, secret: &str) -> std::io::Result<Self> {
@@ -92,17 +103,11 @@ impl Site {
             (path, page)
         });
         let pages: Arc<RwLock<IndexMap<String, Page>>> = Arc::new(RwLock::new(pages.collect()));
-        let served = pages.clone();
-        let routes = Router::new().fallback(move |request: Request| {
-            let pages = served.read().unwrap_or_else(PoisonError::into_inner);
-            let page = pages.get(request.uri().path()).cloned();
-            drop(pages);
-            async move { page.map_or_else(missing, |page| serve(&page)) }
-        });
+        let served = Arc::new(Served(pages.clone()));
         Ok(Self {
             address,
             canary_port,
-            server: Server::start(address, routes).await?,
+            server: Server::start(address, served, Vec::new()).await?,
             pages,
             canaries,
             touched,

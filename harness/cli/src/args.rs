@@ -227,4 +227,13 @@ pub(crate) struct MocksArgs {
     /// The seed of every delay and fault
     #[arg(long, env = "FACT_MOCKS_SEED", default_value_t = 42)]
     pub(crate) seed: u64,
+    /// The control plane `/_mock/` also where a mock listens on more than loopback
+    #[arg(long, env = "FACT_MOCKS_CONTROL")]
+    pub(crate) control: bool,
+    /// One protocol mistake that is made on purpose, to see whether a suite finds it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mutant: Option<fact_mocks::mutant::Mutant>,
+    /// Lists the mistakes that can be made on purpose
+    #[arg(long)]
+    pub(crate) mutants: bool,
 }

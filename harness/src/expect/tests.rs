@@ -5,23 +5,9 @@ use fact_mocks::journal::Upstream;
 
 fn entry(upstream: Upstream, what: &str, application: Option<&str>) -> Entry {
     Entry {
-        sequence: 0,
-        upstream,
-        what: what.into(),
-        question: None,
-        nonce: None,
         application: application.map(Into::into),
         status: 200,
-        fault: None,
-        arrived_ns: 0,
-        first_byte_ns: 0,
-        ended_ns: 0,
-        scheduled_ns: 0,
-        preparing_ns: 0,
-        usage: None,
-        cost_usd: 0.0,
-        uncached_usd: 0.0,
-        request: None,
+        ..Entry::new(upstream, what.into(), 0)
     }
 }
 

@@ -134,10 +134,10 @@ fn describe_statements(entries: &[Entry]) -> String {
 }
 
 fn claude_saw(judge: &mut Judge<'_>, expected: &ClaudeSaw, entries: &[Entry]) {
-    let requests: Vec<&Value> = entries
+    let requests: Vec<Value> = entries
         .iter()
         .filter(|entry| entry.upstream == Upstream::Claude)
-        .filter_map(|entry| entry.request.as_ref())
+        .filter_map(|entry| Some(entry.request.as_ref()?.json()))
         .collect();
     let messages: Vec<Vec<&Value>> = requests
         .iter()

@@ -366,23 +366,14 @@ mod tests {
 
     fn claude(question: &str, nonce: Option<&str>, arrived_ns: u64, ended_ns: u64) -> Entry {
         Entry {
-            sequence: 0,
-            upstream: Upstream::Claude,
-            what: "POST /v1/messages".into(),
             question: Some(question.into()),
             nonce: nonce.map(Into::into),
-            application: None,
             status: 200,
-            fault: None,
-            arrived_ns,
             first_byte_ns: ended_ns,
             ended_ns,
-            scheduled_ns: 0,
-            preparing_ns: 0,
-            usage: None,
             cost_usd: 0.01,
             uncached_usd: 0.02,
-            request: None,
+            ..Entry::new(Upstream::Claude, "POST /v1/messages".into(), arrived_ns)
         }
     }
 

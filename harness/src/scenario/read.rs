@@ -1,6 +1,7 @@
 //! From YAML to a scenario, or to a message that points at the line and names what was meant.
 
-use super::{Origin, Scenario, ScenarioError, rows, validate};
+use super::{Mocks, Origin, Scenario, ScenarioError, rows, validate};
+use fact_mocks::script::{ArcadeScript, ClaudeScript};
 use serde_json::Value;
 
 /// A place in a text, from 1.
@@ -15,6 +16,7 @@ struct Place {
 pub(super) fn scenario(text: &str, origin: Origin) -> Result<Scenario, ScenarioError> {
     let mut scenario = parse(text, &origin)?;
     scenario.origin = origin;
+    load_files(text, &mut scenario)?;
     if let Err((word, message)) = validate::scenario(&scenario) {
         return Err(bad(
             text,
@@ -25,6 +27,41 @@ pub(super) fn scenario(text: &str, origin: Origin) -> Result<Scenario, ScenarioE
         ));
     }
     Ok(scenario)
+}
+
+/// What the mocks do: the parts `claude` and `arcade` of a scenario, or of a file that has nothing else.
+pub(super) fn mocks(text: &str, origin: Origin) -> Result<Mocks, ScenarioError> {
+    if text.lines().any(|line| line.starts_with("id:")) || text.trim_start().starts_with('{') {
+        let mut scenario = parse(text, &origin)?;
+        scenario.origin = origin;
+        load_files(text, &mut scenario)?;
+        return Ok(Mocks {
+            claude: scenario.claude,
+            arcade: scenario.arcade,
+        });
+    }
+    let mut mocks: Mocks =
+        serde_saphyr::from_str(text).map_err(|error| explain(text, &origin, &error))?;
+    load(text, &origin, &mut mocks.claude, &mut mocks.arcade)?;
+    Ok(mocks)
+}
+
+fn load_files(text: &str, scenario: &mut Scenario) -> Result<(), ScenarioError> {
+    let origin = scenario.origin.clone();
+    load(text, &origin, &mut scenario.claude, &mut scenario.arcade)
+}
+
+/// Reads the files that the mocks' scripts name.
+fn load(
+    text: &str,
+    origin: &Origin,
+    claude: &mut ClaudeScript,
+    arcade: &mut ArcadeScript,
+) -> Result<(), ScenarioError> {
+    let read = |file: &str| origin.beside(file);
+    let wrong = |word: &str, message: String| bad(text, origin, find_key(text, word), &message, None);
+    claude.load(&read).map_err(|message| wrong("claude", message))?;
+    arcade.load(&read).map_err(|message| wrong("arcade", message))
 }
 
 fn parse(text: &str, origin: &Origin) -> Result<Scenario, ScenarioError> {

@@ -1,62 +1,61 @@
-//! The tools that Arcade offers: those of its own, and those that a scenario adds.
+//! The tools that Arcade offers: those of its own, those that a scenario adds, those of workers.
 
 use serde_json::{Map, Value, json};
 
-use crate::script::ArcadeTool;
+use super::authorizations::Standing;
+use crate::script::{ArcadeTool, ToolAuthorization};
 use crate::template;
 
 /// A tool and how it is run.
-#[derive(Debug)]
-pub(crate) struct Tool {
-    scripted: ArcadeTool,
-    parameters: Vec<Value>,
+#[derive(Clone, Debug)]
+pub(super) struct Tool {
+    /// `Toolkit.Tool`.
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) description: String,
+    pub(super) parameters: Vec<Value>,
+    pub(super) authorization: Option<ToolAuthorization>,
+    /// The worker that runs it.
+    pub(super) worker: Option<String>,
+    behavior: Value,
     how: How,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum How {
     Add,
     Divide,
-    /// Needs a user's authorization, which nobody has given; by which provider.
-    Unauthorized(&'static str),
-    Scripted,
+    Scripted(Box<ArcadeTool>),
+    Worker,
 }
 
 /// The mock's own tools, then the scenario's; one of the same name takes the other's place.
-pub(crate) fn all(scripted: Vec<ArcadeTool>) -> Vec<Tool> {
+pub(super) fn all(scripted: &[ArcadeTool]) -> Vec<Tool> {
+    let numbers = || vec![required("a", "number"), required("b", "number")];
+    let texts = |names: &[&str]| names.iter().map(|name| required(name, "string")).collect();
+    let mut limit = required("n_emails", "integer");
+    limit["required"] = json!(false);
     let mut tools = vec![
-        own(
-            "Math.Add",
-            "Adds two numbers",
-            &[("a", "number"), ("b", "number")],
-            How::Add,
-        ),
-        own(
-            "Math.Divide",
-            "Divides one number by another",
-            &[("a", "number"), ("b", "number")],
-            How::Divide,
-        ),
-        own(
+        own("Math.Add", "Adds two numbers", numbers(), How::Add),
+        own("Math.Divide", "Divides one number by another", numbers(), How::Divide),
+        consented(
             "Github.CreateIssue",
             "Creates an issue in a GitHub repository",
-            &[("owner", "string"), ("repo", "string"), ("title", "string")],
-            How::Unauthorized("github"),
+            texts(&["owner", "repo", "title"]),
+            ("github", "repo"),
+            json!({"number": 1, "url": "https://github.example/{{ input.owner }}/{{ input.repo }}/issues/1", "title": "{{ input.title }}"}),
         ),
-        own(
+        consented(
             "Gmail.ListEmails",
             "Lists the newest emails of the user's mailbox",
-            &[],
-            How::Unauthorized("google"),
+            vec![limit],
+            ("google", "https://www.googleapis.com/auth/gmail.readonly"),
+            json!({"emails": [{"id": "m1", "from": "someone@example.com", "subject": "Hello"}]}),
         ),
     ];
     for tool in scripted {
-        let tool = Tool {
-            parameters: parameters(&tool.input),
-            scripted: tool,
-            how: How::Scripted,
-        };
-        match tools.iter_mut().find(|other| other.name() == tool.name()) {
+        let tool = of_script(tool);
+        match tools.iter_mut().find(|other| other.name == tool.name) {
             Some(other) => *other = tool,
             None => tools.push(tool),
         }
@@ -64,27 +63,63 @@ pub(crate) fn all(scripted: Vec<ArcadeTool>) -> Vec<Tool> {
     tools
 }
 
-fn own(name: &str, description: &str, parameters: &[(&str, &str)], how: How) -> Tool {
-    let parameters = parameters
-        .iter()
-        .map(|(name, kind)| {
-            json!({
-                "name": name,
-                "required": true,
-                "description": "",
-                "inferrable": true,
-                "value_schema": {"val_type": kind},
-            })
-        })
-        .collect();
+fn required(name: &str, kind: &str) -> Value {
+    json!({
+        "name": name,
+        "required": true,
+        "description": "",
+        "inferrable": true,
+        "value_schema": {"val_type": kind, "inner_val_type": null, "enum": null},
+    })
+}
+
+fn own(name: &str, description: &str, parameters: Vec<Value>, how: How) -> Tool {
     Tool {
-        scripted: ArcadeTool {
-            name: name.to_owned(),
-            description: description.to_owned(),
-            ..ArcadeTool::default()
-        },
+        name: name.to_owned(),
+        version: "1.0.0".to_owned(),
+        description: description.to_owned(),
         parameters,
+        authorization: None,
+        worker: None,
+        behavior: json!({"read_only": true, "destructive": false, "idempotent": true, "open_world": false}),
         how,
+    }
+}
+
+fn consented(
+    name: &str,
+    description: &str,
+    parameters: Vec<Value>,
+    (provider, scope): (&str, &str),
+    result: Value,
+) -> Tool {
+    let scripted = ArcadeTool {
+        name: name.to_owned(),
+        result,
+        ..ArcadeTool::default()
+    };
+    let reads = name.contains("List");
+    Tool {
+        authorization: Some(ToolAuthorization {
+            provider_id: provider.to_owned(),
+            scopes: vec![scope.to_owned()],
+        }),
+        behavior: json!({"read_only": reads, "destructive": false, "idempotent": reads, "open_world": true}),
+        ..own(name, description, parameters, How::Scripted(Box::new(scripted)))
+    }
+}
+
+fn of_script(tool: &ArcadeTool) -> Tool {
+    let behavior = json!({"read_only": false, "destructive": false, "idempotent": false, "open_world": true});
+    Tool {
+        name: tool.name.clone(),
+        version: "1.0.0".to_owned(),
+        description: tool.description.clone(),
+        parameters: parameters(&tool.input),
+        authorization: tool.authorization.clone(),
+        worker: None,
+        behavior: tool.behavior.clone().unwrap_or(behavior),
+        how: How::Scripted(Box::new(tool.clone())),
     }
 }
 
@@ -94,7 +129,7 @@ fn parameters(input: &Value) -> Vec<Value> {
     if let Some(listed) = listed {
         return listed.clone();
     }
-    let required = |name: &str| {
+    let is_required = |name: &str| {
         input["required"]
             .as_array()
             .is_some_and(|names| names.iter().any(|required| required == name))
@@ -118,7 +153,7 @@ fn parameters(input: &Value) -> Vec<Value> {
             }
             json!({
                 "name": name,
-                "required": required(name),
+                "required": is_required(name),
                 "description": schema["description"].as_str().unwrap_or_default(),
                 "inferrable": true,
                 "value_schema": value_schema,
@@ -128,100 +163,126 @@ fn parameters(input: &Value) -> Vec<Value> {
 }
 
 impl Tool {
-    pub(crate) fn name(&self) -> &str {
-        &self.scripted.name
-    }
-
-    pub(crate) fn toolkit(&self) -> &str {
-        self.name().split('.').next().unwrap_or_default()
-    }
-
-    pub(crate) fn needs_authorization(&self) -> bool {
-        matches!(self.how, How::Unauthorized(_))
-    }
-
-    /// `ToolDefinition` of the Engine.
-    pub(crate) fn definition(&self) -> Value {
-        let name = self.name();
-        let short = name.split_once('.').map_or(name, |(_, short)| short);
-        let computes = matches!(self.how, How::Add | How::Divide);
-        let authorization = match self.how {
-            How::Unauthorized(provider) => json!({
-                "provider_id": provider,
-                "provider_type": "oauth2",
-                "status": "active",
-                "token_status": "not_started",
+    /// A tool as its worker defines it.
+    pub(super) fn of_worker(worker: &str, definition: &Value) -> Option<Self> {
+        let toolkit = definition["toolkit"]["name"].as_str()?;
+        let name = definition["name"].as_str()?;
+        let authorization = &definition["requirements"]["authorization"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let scopes = authorization["oauth2"]["scopes"].as_array();
+        Some(Self {
+            name: format!("{toolkit}.{name}"),
+            version: definition["toolkit"]["version"].as_str().unwrap_or("1.0.0").to_owned(),
+            description: text(&definition["description"]),
+            parameters: parameters(&definition["input"]),
+            authorization: authorization.is_object().then(|| ToolAuthorization {
+                provider_id: text(&authorization["provider_id"]),
+                scopes: scopes.into_iter().flatten().map(text).collect(),
             }),
-            _ => Value::Null,
-        };
-        json!({
-            "name": short,
-            "qualified_name": name,
-            "fully_qualified_name": format!("{name}@1.0.0"),
-            "description": self.scripted.description,
-            "toolkit": {"name": self.toolkit(), "version": "1.0.0", "description": ""},
-            "input": {"parameters": self.parameters},
-            "output": {"available_modes": ["value", "error"], "value_schema": {"val_type": "json"}},
-            "requirements": {"met": !self.needs_authorization(), "authorization": authorization, "secrets": []},
-            "metadata": {"behavior": {
-                "read_only": computes,
-                "destructive": false,
-                "idempotent": computes,
-                "open_world": !computes,
-            }},
+            worker: Some(worker.to_owned()),
+            behavior: definition["metadata"]["behavior"].clone(),
+            how: How::Worker,
         })
     }
 
-    /// The `output` of an execution: a value or an error.
-    pub(crate) fn run(&self, input: &Value) -> Value {
-        let missing = self
-            .parameters
-            .iter()
-            .filter(|parameter| parameter["required"] == true)
-            .filter_map(|parameter| parameter["name"].as_str())
-            .find(|name| input.get(name).is_none());
-        if let Some(name) = missing {
-            return self.bad_input(&format!("missing required argument `{name}`"));
-        }
-        if let Some(message) = &self.scripted.fails {
-            return self.error("TOOL_RUNTIME_FATAL", 500, message);
-        }
-        match self.how {
-            How::Scripted | How::Unauthorized(_) => {
-                match template::value(&self.scripted.result, &json!({"input": input})) {
+    pub(super) fn toolkit(&self) -> &str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+
+    /// Its name without the toolkit's.
+    pub(super) fn short(&self) -> &str {
+        self.name.split_once('.').map_or(&self.name, |(_, short)| short)
+    }
+
+    /// Names match whatever their case, and with `_` for the dot.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+            || self.name.replace('.', "_").eq_ignore_ascii_case(name)
+    }
+
+    /// `ToolDefinition` of the Engine; `standing` is that of the user who asks.
+    pub(super) fn definition(&self, standing: Option<Standing>) -> Value {
+        let name = &self.name;
+        let met = self.authorization.is_none() || standing == Some(Standing::Completed);
+        let authorization = self.authorization.as_ref().map(|needed| {
+            json!({
+                "id": format!("arcade-{}", needed.provider_id),
+                "provider_id": needed.provider_id,
+                "provider_type": "oauth2",
+                "oauth2": {"scopes": needed.scopes},
+                "status": "active",
+                "status_reason": "",
+                "token_status": standing.unwrap_or(Standing::NotStarted).name(),
+            })
+        });
+        json!({
+            "name": self.short(),
+            "qualified_name": name,
+            "fully_qualified_name": format!("{name}@{}", self.version),
+            "description": self.description,
+            "toolkit": {"name": self.toolkit(), "version": self.version, "description": ""},
+            "input": {"parameters": self.parameters},
+            "output": {"available_modes": ["value", "error"], "description": "", "value_schema": {"val_type": "json"}},
+            "requirements": {"met": met, "authorization": authorization, "secrets": []},
+            "metadata": {"behavior": self.behavior, "classification": {"service_domains": []}, "extras": {}},
+        })
+    }
+
+    /// The `output` of an execution with good arguments: a value or an error.
+    pub(super) fn run(&self, input: &Value) -> Value {
+        match &self.how {
+            How::Scripted(tool) => {
+                if let Some(error) = &tool.error {
+                    return json!({"error": self.scripted_error(error)});
+                }
+                if let Some(message) = &tool.fails {
+                    return json!({"error": self.error("TOOL_RUNTIME_FATAL", 500, message)});
+                }
+                match template::value(&tool.result, &json!({"input": input})) {
                     Ok(value) => json!({"value": value}),
-                    Err(missing) => self.bad_input(&missing.to_string()),
+                    Err(missing) => {
+                        json!({"error": self.error("TOOL_RUNTIME_BAD_INPUT_VALUE", 400, &missing.to_string())})
+                    }
                 }
             }
             How::Add | How::Divide => {
-                let (Some(a), Some(b)) = (input["a"].as_f64(), input["b"].as_f64()) else {
-                    return self.bad_input("`a` and `b` must be numbers");
-                };
+                let number = |name: &str| input[name].as_f64().unwrap_or_default();
+                let (a, b) = (number("a"), number("b"));
                 if self.how == How::Divide && b == 0.0 {
-                    return self.error("TOOL_RUNTIME_FATAL", 500, "division by zero");
+                    return json!({"error": self.error("TOOL_RUNTIME_FATAL", 500, "division by zero")});
                 }
                 let whole = input["a"].as_i64().zip(input["b"].as_i64());
-                let value = match (self.how, whole) {
+                let value = match (&self.how, whole) {
                     (How::Add, Some((a, b))) => a.checked_add(b).map(|sum| json!(sum)),
                     (How::Add, None) => Some(json!(a + b)),
                     _ => Some(json!(a / b)),
                 };
                 json!({"value": value})
             }
+            How::Worker => json!({"error": self.error("UNKNOWN", 500, "its worker is gone")}),
         }
     }
 
-    fn bad_input(&self, message: &str) -> Value {
-        self.error("TOOL_RUNTIME_BAD_INPUT_VALUE", 400, message)
+    /// An error as a scenario gives it, with what every error has.
+    fn scripted_error(&self, given: &Value) -> Value {
+        let kind = given["kind"].as_str().unwrap_or("TOOL_RUNTIME_FATAL");
+        let message = given["message"].as_str().unwrap_or("failed");
+        let mut error = self.error(kind, 500, message);
+        for (name, value) in given.as_object().into_iter().flatten() {
+            error[name] = value.clone();
+        }
+        error
     }
 
-    fn error(&self, kind: &str, status: u16, message: &str) -> Value {
-        json!({"error": {
+    /// `output.error` of this kind.
+    pub(super) fn error(&self, kind: &str, status: u16, message: &str) -> Value {
+        json!({
             "kind": kind,
-            "message": format!("[{kind}] ToolExecutionError during execution of tool '{}': {message}", self.name()),
+            "message": format!("[{kind}] ToolExecutionError during execution of tool '{}': {message}", self.name),
             "can_retry": false,
             "developer_message": message,
             "status_code": status,
-        }})
+            "stacktrace": format!("Traceback (most recent call last):\n  {}: {message}", self.name),
+        })
     }
 }

@@ -16,6 +16,10 @@ pub(crate) struct Conversation {
     pub(crate) turn: u32,
     /// The tool results of the last message.
     pub(crate) results: Vec<ToolResult>,
+    /// The how-manieth request with this question it is, from 1.
+    pub(crate) call: u32,
+    /// The key of who asks.
+    pub(crate) client: String,
 }
 
 /// One tool result.
@@ -71,6 +75,8 @@ impl Conversation {
             question,
             turn: u32::try_from(answers + 1).unwrap_or(u32::MAX),
             results,
+            call: 0,
+            client: String::new(),
         }
     }
 
@@ -88,6 +94,7 @@ impl Conversation {
         let mut context = json!({
             "question": self.question,
             "turn": self.turn,
+            "call": self.call,
             "results": self
                 .results
                 .iter()

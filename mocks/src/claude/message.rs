@@ -1,16 +1,17 @@
 //! A turn as the Messages API sends it: whole, or as a stream of events.
 
-use std::collections::VecDeque;
+use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::models::Used;
 use super::prompt_cache::Plan;
 use super::reply::Reply;
-use crate::body::Answer;
+use crate::body::{Answer, Chunk};
 use crate::draw;
 use crate::journal::Usage;
+use crate::stage::Delays;
 
 /// How many characters a text delta has.
 const DELTA: usize = 24;
@@ -19,151 +20,292 @@ const DELTA: usize = 24;
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     id: String,
-    model: String,
+    model: &'static str,
     content: Vec<Value>,
     stop_reason: String,
-    pub(crate) usage: Usage,
-    pub(crate) written_1h: u64,
+    stop_sequence: Option<String>,
+    thinking_tokens: u64,
+    /// Settings of the request that its usage repeats.
+    speed: Value,
+    diagnostics: Option<Value>,
+    pub(crate) used: Used,
+}
+
+/// What a message is made of besides what Claude says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) body: &'a Value,
+    pub(crate) model: &'static str,
+    pub(crate) plan: &'a Plan,
+    pub(crate) seed: u64,
+    /// Names the call: the same call gets the same ids.
+    pub(crate) identity: [&'a str; 2],
+    pub(crate) batch: bool,
 }
 
 impl Message {
-    /// `identity` names the call: the same call gets the same ids.
-    pub(crate) fn new(
-        reply: Reply,
-        body: &Value,
-        plan: &Plan,
-        seed: u64,
-        identity: &[&str],
-    ) -> Self {
+    pub(crate) fn new(reply: Reply, frame: &Frame<'_>) -> Self {
+        let Frame { body, plan, seed, identity, .. } = *frame;
         let limit = body["max_tokens"].as_u64().unwrap_or(u64::MAX);
-        let mut text = reply.text.unwrap_or_default();
-        let mut calls = reply.calls;
-        let mut stop_reason = reply.stop_reason;
-        if calls.is_empty() && tokens(text.len()) > limit {
-            let mut end = usize::try_from(limit.saturating_mul(4)).unwrap_or(text.len());
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            text.truncate(end);
-            stop_reason = Some("max_tokens".to_owned());
-        } else if limit == 0 {
-            calls.clear();
-            text.clear();
-            stop_reason = Some("max_tokens".to_owned());
-        }
+        let mut said = Said {
+            thinking: reply.thinking,
+            text: reply.text.unwrap_or_default(),
+            calls: reply.calls,
+            stop_reason: reply.stop_reason,
+            stop_sequence: None,
+        };
+        said.stop_at(&body["stop_sequences"]);
+        said.limit(limit);
         let mut content = Vec::new();
         let mut output_tokens = 0;
-        if !text.is_empty() {
-            output_tokens += tokens(text.len());
-            content.push(json!({"type": "text", "text": text}));
+        let mut thinking_tokens = 0;
+        if let Some(thinking) = &said.thinking {
+            thinking_tokens = tokens(thinking.len());
+            let omitted = body["thinking"]["display"] == "omitted";
+            let shown = if omitted { "" } else { thinking.as_str() };
+            let signature = draw::id("EqMB", seed, &["signature", identity[0], identity[1]]);
+            content.push(json!({"type": "thinking", "thinking": shown, "signature": signature}));
         }
-        let called = !calls.is_empty();
-        for (index, (name, input)) in calls.into_iter().enumerate() {
-            let mut parts = identity.to_vec();
+        output_tokens += thinking_tokens;
+        if !said.text.is_empty() {
+            output_tokens += tokens(said.text.len());
+            content.push(json!({"type": "text", "text": said.text}));
+        }
+        let called = !said.calls.is_empty();
+        for (index, (name, input)) in said.calls.into_iter().enumerate() {
             let index = index.to_string();
-            parts.push(&index);
-            let id = draw::id("toolu_01", seed, &parts);
+            let id = draw::id("toolu_01", seed, &[identity[0], identity[1], &index]);
             output_tokens += tokens(name.len() + input.to_string().len());
             content.push(json!({"type": "tool_use", "id": id, "name": name, "input": input}));
         }
         let natural = if called { "tool_use" } else { "end_turn" };
+        let diagnostics = body.get("diagnostics").filter(|value| !value.is_null());
         Self {
-            id: draw::id("msg_01", seed, identity),
-            model: body["model"].as_str().unwrap_or_default().to_owned(),
+            id: draw::id("msg_01", seed, &identity),
+            model: frame.model,
             content,
-            stop_reason: stop_reason.unwrap_or_else(|| natural.to_owned()),
-            usage: Usage {
-                input_tokens: plan.uncached,
-                cache_creation_input_tokens: plan.write_5m + plan.write_1h,
-                cache_read_input_tokens: plan.read,
-                output_tokens,
+            stop_reason: said.stop_reason.unwrap_or_else(|| natural.to_owned()),
+            stop_sequence: said.stop_sequence,
+            thinking_tokens,
+            speed: body["speed"].clone(),
+            diagnostics: diagnostics.map(|_| json!({"cache_miss_reason": null})),
+            used: Used {
+                usage: Usage {
+                    input_tokens: plan.uncached,
+                    cache_creation_input_tokens: plan.write_5m + plan.write_1h,
+                    cache_read_input_tokens: plan.read,
+                    output_tokens,
+                },
+                written_1h: plan.write_1h,
+                batch: frame.batch,
+                only_us: body["inference_geo"] == "us",
             },
-            written_1h: plan.write_1h,
         }
     }
 
-    fn json(&self) -> Value {
-        let mut usage = json!(self.usage);
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Says why the cache was missed, to who asked for it.
+    pub(crate) fn diagnose(&mut self, reason: impl FnOnce() -> Value) {
+        if let Some(diagnostics) = &mut self.diagnostics {
+            *diagnostics = json!({"cache_miss_reason": reason()});
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let used = &self.used;
+        let mut usage = json!(used.usage);
         usage["cache_creation"] = json!({
-            "ephemeral_5m_input_tokens": self.usage.cache_creation_input_tokens - self.written_1h,
-            "ephemeral_1h_input_tokens": self.written_1h,
+            "ephemeral_5m_input_tokens": used.usage.cache_creation_input_tokens - used.written_1h,
+            "ephemeral_1h_input_tokens": used.written_1h,
         });
-        usage["service_tier"] = json!("standard");
-        usage["inference_geo"] = json!("global");
-        json!({
+        usage["service_tier"] = json!(if used.batch { "batch" } else { "standard" });
+        usage["inference_geo"] = json!(if used.only_us { "us" } else { "global" });
+        if self.thinking_tokens > 0 {
+            usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking_tokens});
+        }
+        if self.speed.is_string() {
+            usage["speed"] = self.speed.clone();
+        }
+        let refused = self.stop_reason == "refusal";
+        let mut message = json!({
             "id": self.id,
             "type": "message",
             "role": "assistant",
             "model": self.model,
             "content": self.content,
             "stop_reason": self.stop_reason,
-            "stop_sequence": null,
-            "stop_details": null,
+            "stop_sequence": self.stop_sequence,
+            "stop_details": refused.then(|| json!({"type": "refusal", "category": null, "explanation": null})),
             "usage": usage,
+        });
+        if let Some(diagnostics) = &self.diagnostics {
+            message["diagnostics"] = diagnostics.clone();
+        }
+        message
+    }
+
+    /// When all has been said, counted from the request.
+    pub(crate) fn ends(&self, delays: &Delays) -> Duration {
+        delays.total.unwrap_or_else(|| {
+            let spoken = self.used.usage.output_tokens;
+            delays.first_byte + speaking(spoken, delays)
         })
     }
 
-    pub(crate) fn answer(&self, stream: bool) -> Answer {
+    pub(crate) fn answer(&self, stream: bool, delays: &Delays) -> Answer {
         if !stream {
             return Answer::json(200, &self.json());
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/event-stream; charset=utf-8"),
-        );
-        let chunks: VecDeque<Bytes> = self
-            .events()
-            .iter()
-            .map(|event| {
-                let name = event["type"].as_str().unwrap_or_default();
-                Bytes::from(format!("event: {name}\ndata: {event}\n\n"))
-            })
-            .collect();
-        Answer {
-            status: 200,
-            headers,
-            chunks,
-            sized: false,
-        }
+        let events = self.events();
+        let last = u32::try_from(events.len() - 1).unwrap_or(1).max(1);
+        let paced = delays.total.is_some() || delays.tokens_per_second.is_some();
+        let mut spoken = 0;
+        let chunks = events.into_iter().zip(0_u32..).map(|(event, index)| {
+            spoken += event.tokens;
+            let at = match delays.total {
+                _ if !paced || index == 0 => Duration::ZERO,
+                Some(total) => delays.first_byte + (total - delays.first_byte) * index / last,
+                None => delays.first_byte + speaking(spoken, delays),
+            };
+            let bytes = written(&event.data);
+            Chunk { at, bytes }
+        });
+        Answer::events(chunks.collect())
     }
 
-    fn events(&self) -> Vec<Value> {
+    fn events(&self) -> Vec<Event> {
         let mut start = self.json();
         start["content"] = json!([]);
         start["stop_reason"] = Value::Null;
+        start["stop_sequence"] = Value::Null;
         start["usage"]["output_tokens"] = json!(1);
-        let mut events = vec![json!({"type": "message_start", "message": start})];
+        let mut events = vec![Event::of(json!({"type": "message_start", "message": start}))];
         for (index, block) in self.content.iter().enumerate() {
-            let mut opening = block.clone();
-            let deltas = if let Some(text) = block["text"].as_str() {
-                opening["text"] = json!("");
-                pieces(text)
-                    .map(|piece| json!({"type": "text_delta", "text": piece}))
-                    .collect()
-            } else {
-                opening["input"] = json!({});
-                input_deltas(&block["input"])
-            };
-            events.push(
+            let (opening, deltas) = deltas(block);
+            events.push(Event::of(
                 json!({"type": "content_block_start", "index": index, "content_block": opening}),
-            );
+            ));
             if index == 0 {
-                events.push(json!({"type": "ping"}));
+                events.push(Event::of(json!({"type": "ping"})));
             }
-            for delta in deltas {
-                events.push(json!({"type": "content_block_delta", "index": index, "delta": delta}));
+            for (delta, tokens) in deltas {
+                events.push(Event {
+                    data: json!({"type": "content_block_delta", "index": index, "delta": delta}),
+                    tokens,
+                });
             }
-            events.push(json!({"type": "content_block_stop", "index": index}));
+            events.push(Event::of(json!({"type": "content_block_stop", "index": index})));
         }
-        events.push(json!({
+        let mut usage = json!(self.used.usage);
+        if self.thinking_tokens > 0 {
+            usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking_tokens});
+        }
+        events.push(Event::of(json!({
             "type": "message_delta",
-            "delta": {"stop_reason": self.stop_reason, "stop_sequence": null},
-            "usage": self.usage,
-        }));
-        events.push(json!({"type": "message_stop"}));
+            "delta": {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence},
+            "usage": usage,
+        })));
+        events.push(Event::of(json!({"type": "message_stop"})));
         events
     }
+}
+
+/// An event of a stream, as it is written.
+pub(crate) fn written(event: &Value) -> Bytes {
+    let name = event["type"].as_str().unwrap_or_default();
+    Bytes::from(format!("event: {name}\ndata: {event}\n\n"))
+}
+
+/// What is said, before it is put into blocks.
+struct Said {
+    thinking: Option<String>,
+    text: String,
+    calls: Vec<(String, Value)>,
+    stop_reason: Option<String>,
+    stop_sequence: Option<String>,
+}
+
+impl Said {
+    /// Ends the text before the first stop sequence in it.
+    fn stop_at(&mut self, sequences: &Value) {
+        let sequences = sequences.as_array().into_iter().flatten();
+        let found = sequences
+            .filter_map(Value::as_str)
+            .filter_map(|sequence| Some((self.text.find(sequence)?, sequence)))
+            .min();
+        if let Some((at, sequence)) = found {
+            self.text.truncate(at);
+            self.calls.clear();
+            self.stop_reason = Some("stop_sequence".to_owned());
+            self.stop_sequence = Some(sequence.to_owned());
+        }
+    }
+
+    /// Says no more than so many tokens.
+    fn limit(&mut self, limit: u64) {
+        let thought = self.thinking.as_ref().map_or(0, |thinking| tokens(thinking.len()));
+        let left = limit.saturating_sub(thought);
+        if limit == 0 {
+            self.thinking = None;
+            self.calls.clear();
+        } else if !self.calls.is_empty() || tokens(self.text.len()) <= left {
+            return;
+        }
+        let mut end = usize::try_from(left.saturating_mul(4)).unwrap_or(usize::MAX);
+        end = end.min(self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.text.truncate(end);
+        self.stop_reason = Some("max_tokens".to_owned());
+        self.stop_sequence = None;
+    }
+}
+
+/// An event and how many tokens it brings.
+struct Event {
+    data: Value,
+    tokens: u64,
+}
+
+impl Event {
+    fn of(data: Value) -> Self {
+        Self { data, tokens: 0 }
+    }
+}
+
+/// A block as it opens, and its deltas with their tokens.
+fn deltas(block: &Value) -> (Value, Vec<(Value, u64)>) {
+    let mut opening = block.clone();
+    if let Some(text) = block["text"].as_str() {
+        opening["text"] = json!("");
+        let deltas = pieces(text)
+            .map(|piece| (json!({"type": "text_delta", "text": piece}), tokens(piece.len())));
+        return (opening, deltas.collect());
+    }
+    if let Some(thinking) = block["thinking"].as_str() {
+        opening["thinking"] = json!("");
+        opening["signature"] = json!("");
+        let deltas = pieces(thinking).map(|piece| {
+            let delta = json!({"type": "thinking_delta", "thinking": piece});
+            (delta, tokens(piece.len()))
+        });
+        let signature = json!({"type": "signature_delta", "signature": block["signature"]});
+        return (opening, deltas.chain([(signature, 0)]).collect());
+    }
+    opening["input"] = json!({});
+    (opening, input_deltas(&block["input"]))
+}
+
+/// How long so many tokens take to say.
+#[expect(clippy::cast_precision_loss, reason = "tokens of one answer")]
+fn speaking(tokens: u64, delays: &Delays) -> Duration {
+    delays.tokens_per_second.map_or(Duration::ZERO, |speed| {
+        Duration::try_from_secs_f64(tokens as f64 / speed).unwrap_or_default()
+    })
 }
 
 /// An estimate: a quarter of the bytes, rounded up.
@@ -185,7 +327,7 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// An empty fragment first, then one key with its value at a time.
-fn input_deltas(input: &Value) -> Vec<Value> {
+fn input_deltas(input: &Value) -> Vec<(Value, u64)> {
     let mut fragments = vec![String::new()];
     if let Some(fields) = input.as_object().filter(|fields| !fields.is_empty()) {
         let last = fields.len() - 1;
@@ -197,6 +339,9 @@ fn input_deltas(input: &Value) -> Vec<Value> {
     }
     fragments
         .into_iter()
-        .map(|fragment| json!({"type": "input_json_delta", "partial_json": fragment}))
+        .map(|fragment| {
+            let spoken = tokens(fragment.len());
+            (json!({"type": "input_json_delta", "partial_json": fragment}), spoken)
+        })
         .collect()
 }

@@ -27,6 +27,14 @@ impl Ttl {
     }
 }
 
+/// Where a block belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Tools,
+    System,
+    Messages,
+}
+
 /// One block of the prompt.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
@@ -37,6 +45,7 @@ pub(crate) struct Block {
     /// Where it stands; a run of `tool_use` or of `tool_result` blocks is one position.
     pub(crate) position: u64,
     pub(crate) breakpoint: Option<Ttl>,
+    pub(crate) section: Section,
     cacheable: bool,
 }
 
@@ -70,20 +79,52 @@ struct Message<'a> {
 
 type Fields<'a> = IndexMap<String, &'a RawValue>;
 
+/// What invalidates a section by being anywhere in a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Toggles {
+    images: bool,
+    citations: bool,
+}
+
+impl Toggles {
+    /// Looks for images and for documents that may be cited.
+    pub(crate) fn of(body: &Value) -> Self {
+        let mut toggles = Self::default();
+        let messages = body["messages"].as_array().into_iter().flatten();
+        messages.for_each(|message| toggles.look(&message["content"]));
+        toggles
+    }
+
+    fn look(&mut self, content: &Value) {
+        for block in content.as_array().into_iter().flatten() {
+            self.images |= block["type"] == "image";
+            self.citations |= block["citations"]["enabled"] == true;
+            self.look(&block["content"]);
+        }
+    }
+}
+
 /// The blocks of a request's body, keyed by workspace (the API key) and model; the error is the text of a 400.
-pub(crate) fn blocks(body: &[u8], key: &str, model: &str) -> Result<Vec<Block>, String> {
+pub(crate) fn blocks(
+    body: &[u8],
+    toggles: Toggles,
+    key: &str,
+    model: &str,
+) -> Result<Vec<Block>, String> {
     let request: Request<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let mut chain = Chain::new(key, model);
     for tool in request.tools.iter().flatten() {
         chain.push("tools", tool)?;
     }
-    chain.mix(request.speed);
+    chain.mix("speed", request.speed.map(RawValue::get));
+    chain.mix("citations", toggles.citations.then_some("enabled"));
     if let Some(system) = request.system {
         chain.push_content("system", system)?;
     }
-    chain.mix(request.tool_choice);
-    chain.mix(request.thinking);
-    chain.mix(request.output_config);
+    chain.mix("tool_choice", request.tool_choice.map(RawValue::get));
+    chain.mix("thinking", request.thinking.map(RawValue::get));
+    chain.mix("output_config", request.output_config.map(RawValue::get));
+    chain.mix("images", toggles.images.then_some("some"));
     for message in &request.messages {
         chain.push_content(message.role.get(), message.content)?;
     }
@@ -164,9 +205,10 @@ impl Chain {
     }
 
     /// Settings that belong to what follows, but are no block.
-    fn mix(&mut self, setting: Option<&RawValue>) {
+    fn mix(&mut self, name: &str, setting: Option<&str>) {
         if let Some(setting) = setting {
-            add(&mut self.hash, setting.get());
+            add(&mut self.hash, name);
+            add(&mut self.hash, setting);
         }
     }
 
@@ -226,6 +268,11 @@ impl Chain {
             });
         }
         self.blocks.push(Block {
+            section: match section {
+                "tools" => Section::Tools,
+                "system" => Section::System,
+                _ => Section::Messages,
+            },
             hash: *self.hash.finalize().as_bytes(),
             tokens: self.tokens,
             position: self.position,

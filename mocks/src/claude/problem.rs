@@ -1,6 +1,6 @@
 //! Errors as the Messages API words them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::body::Answer;
 
@@ -8,7 +8,7 @@ use crate::body::Answer;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: u16,
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     message: String,
 }
 
@@ -45,7 +45,7 @@ impl Problem {
         Self::of_status(
             status,
             match status {
-                429 => "This request would exceed your organization's rate limit.",
+                429 => "This request would exceed your organization's rate limit. Please try again later.",
                 500 => "Internal server error",
                 529 => "Overloaded",
                 _ => "Injected by the scenario",
@@ -53,15 +53,16 @@ impl Problem {
         )
     }
 
+    /// The body of its answer.
+    pub(crate) fn json(&self, request_id: &str) -> Value {
+        json!({
+            "type": "error",
+            "error": {"type": self.kind, "message": self.message},
+            "request_id": request_id,
+        })
+    }
+
     pub(crate) fn answer(&self, request_id: &str) -> Answer {
-        Answer::json(
-            self.status,
-            &json!({
-                "type": "error",
-                "error": {"type": self.kind, "message": self.message},
-                "request_id": request_id,
-            }),
-        )
-        .header("request-id", request_id)
+        Answer::json(self.status, &self.json(request_id)).header("request-id", request_id)
     }
 }

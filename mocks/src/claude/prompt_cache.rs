@@ -3,14 +3,43 @@
 use std::collections::HashMap;
 
 use super::prefix::{Block, Ttl};
+use crate::mutant::Mutant;
 
-/// How far back from a breakpoint an entry is looked for, the breakpoint included.
-const LOOK_BACK: u64 = 20;
+/// What the algorithm is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// How far back from a breakpoint an entry is looked for, the breakpoint included.
+    look_back: u64,
+    /// Entries are written to every block up to a breakpoint.
+    writes_everywhere: bool,
+    /// A prefix that is too short is cached all the same.
+    ignores_minimum: bool,
+}
+
+impl Rules {
+    /// The rules, or those that a mistake makes of them.
+    pub(crate) fn with(mutant: Option<Mutant>) -> Self {
+        Self {
+            look_back: match mutant {
+                Some(Mutant::CacheReadsOneTooFar) => 21,
+                Some(Mutant::CacheReadsOneTooNear) => 19,
+                _ => 20,
+            },
+            writes_everywhere: mutant == Some(Mutant::CacheWritesEverywhere),
+            ignores_minimum: mutant == Some(Mutant::CacheIgnoresMinimum),
+        }
+    }
+}
+
+/// From so many entries on those whose time is over are looked for.
+const SWEEP: usize = 50_000;
 
 /// The entries of one mock.
 #[derive(Debug, Default)]
 pub(crate) struct PromptCache {
     entries: HashMap<[u8; 32], Stored>,
+    /// How many entries there were after those whose time was over had been dropped.
+    swept: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +61,14 @@ pub(crate) struct Plan {
 
 impl PromptCache {
     /// Looks the request up as of its start; an entry that is read lives on for its own time to live.
-    pub(crate) fn plan(&mut self, blocks: &[Block], minimum: u64, started_ns: u64) -> Plan {
+    pub(crate) fn plan(
+        &mut self,
+        blocks: &[Block],
+        minimum: u64,
+        started_ns: u64,
+        rules: Rules,
+    ) -> Plan {
+        let minimum = if rules.ignores_minimum { 0 } else { minimum };
         let total = blocks.last().map_or(0, |block| block.tokens);
         let breakpoints: Vec<(usize, Ttl)> = blocks
             .iter()
@@ -43,7 +79,7 @@ impl PromptCache {
         let hit = breakpoints
             .iter()
             .rev()
-            .find_map(|(from, _)| self.look_back(&blocks[..=*from], started_ns));
+            .find_map(|(from, _)| self.look_back(&blocks[..=*from], started_ns, rules.look_back));
         let read = hit.map_or(0, |hit| blocks[hit].tokens);
         if let Some(stored) = hit.and_then(|hit| self.entries.get_mut(&blocks[hit].hash)) {
             stored.expires_ns = stored.expires_ns.max(started_ns + stored.ttl.ns());
@@ -61,19 +97,23 @@ impl PromptCache {
             write_5m: last - last_1h,
             uncached: total - last,
             started_ns,
-            writes: breakpoints
-                .iter()
-                .filter(|(index, _)| Some(*index) != hit)
-                .map(|(index, ttl)| (blocks[*index].hash, *ttl))
-                .collect(),
+            writes: if rules.writes_everywhere {
+                let ttl = breakpoints.last().map_or(Ttl::FiveMinutes, |(_, ttl)| *ttl);
+                let to = breakpoints.last().map_or(0, |(index, _)| index + 1);
+                blocks[..to].iter().map(|block| (block.hash, ttl)).collect()
+            } else {
+                let own = breakpoints.iter().filter(|(index, _)| Some(*index) != hit);
+                own.map(|(index, ttl)| (blocks[*index].hash, *ttl)).collect()
+            },
         }
     }
 
     /// Makes the request's entries readable: called when its answer begins.
     pub(crate) fn commit(&mut self, plan: &Plan) {
-        if self.entries.len() > 50_000 {
+        if self.entries.len() > SWEEP.max(2 * self.swept) {
             self.entries
                 .retain(|_, stored| stored.expires_ns > plan.started_ns);
+            self.swept = self.entries.len();
         }
         for (hash, ttl) in &plan.writes {
             let fresh = Stored {
@@ -91,13 +131,13 @@ impl PromptCache {
         self.entries.clear();
     }
 
-    fn look_back(&self, blocks: &[Block], now_ns: u64) -> Option<usize> {
+    fn look_back(&self, blocks: &[Block], now_ns: u64, positions: u64) -> Option<usize> {
         let from = blocks.last()?.position;
         blocks
             .iter()
             .enumerate()
             .rev()
-            .take_while(|(_, block)| from - block.position < LOOK_BACK)
+            .take_while(|(_, block)| from - block.position < positions)
             .find(|(_, block)| {
                 self.entries
                     .get(&block.hash)

@@ -5,20 +5,50 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::conversation::{Conversation, ToolResult};
+use super::example::example;
 use super::problem::Problem;
-use crate::script::{Rule, When};
+use crate::script::{Latency, Recorded, Recording, Rule, When};
 use crate::template;
 
 /// One turn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Reply {
+    /// Thought before anything is said.
+    pub(crate) thinking: Option<String>,
     pub(crate) text: Option<String>,
     /// Tools called, with their input.
     pub(crate) calls: Vec<(String, Value)>,
     pub(crate) stop_reason: Option<String>,
+    /// How long it takes, when the rule says so.
+    pub(crate) latency: Option<Latency>,
 }
 
-/// How often each rule was followed, per question.
+impl Reply {
+    /// The turn of a recorded message.
+    pub(crate) fn of_message(message: &Value) -> Self {
+        let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
+        let texts = |field: &str| {
+            let texts = blocks.iter().filter_map(|block| block[field].as_str());
+            let texts: Vec<&str> = texts.collect();
+            (!texts.is_empty()).then(|| texts.join(""))
+        };
+        let calls = blocks.iter().filter(|block| block["type"] == "tool_use");
+        Self {
+            thinking: texts("thinking"),
+            text: texts("text"),
+            calls: calls
+                .map(|call| {
+                    let name = call["name"].as_str().unwrap_or_default();
+                    (name.to_owned(), call["input"].clone())
+                })
+                .collect(),
+            stop_reason: message["stop_reason"].as_str().map(str::to_owned),
+            latency: None,
+        }
+    }
+}
+
+/// How often each rule that may not be followed for ever was followed, per question.
 pub(crate) type Followed = HashMap<(usize, String), u32>;
 
 /// The first rule that matches; an empty script leaves it to [`unscripted`].
@@ -29,17 +59,22 @@ pub(crate) fn scripted(
 ) -> Result<Reply, Problem> {
     let mut nearest: Option<(usize, usize, &'static str)> = None;
     for (index, rule) in rules.iter().enumerate() {
-        let key = (index, conversation.question.clone());
-        let used_up = rule
-            .times
-            .is_some_and(|times| followed.get(&key).copied().unwrap_or_default() >= times);
+        if rule.response.is_some() {
+            // Given byte for byte, and looked at before.
+            continue;
+        }
         match mismatch(&rule.when, conversation) {
-            None if used_up => keep(
-                &mut nearest,
-                (6, index, "it was followed as often as it may"),
-            ),
             None => {
-                *followed.entry(key).or_default() += 1;
+                if let Some(times) = rule.times {
+                    let key = (index, conversation.question.clone());
+                    let count = followed.entry(key).or_default();
+                    if *count >= times {
+                        let why = "it was followed as often as it may";
+                        keep(&mut nearest, (8, index, why));
+                        continue;
+                    }
+                    *count += 1;
+                }
                 return fill(rule, conversation);
             }
             Some((met, why)) => keep(&mut nearest, (met, index, why)),
@@ -67,8 +102,8 @@ pub(crate) fn scripted(
         )
     });
     Err(Problem::invalid(format!(
-        "the script has no rule for question `{}`, turn {}, with {after}{nearest}",
-        conversation.question, conversation.turn
+        "the script has no rule for question `{}`, turn {}, call {}, with {after}{nearest}",
+        conversation.question, conversation.turn, conversation.call
     )))
 }
 
@@ -81,7 +116,12 @@ fn keep(
     }
 }
 
-/// Why a rule does not match, and how near it came: points for the situation, the question and the turn.
+/// Whether a rule is for this point of a conversation.
+pub(crate) fn fits(when: &When, conversation: &Conversation) -> bool {
+    mismatch(when, conversation).is_none()
+}
+
+/// Why a rule does not match, and how near it came: points for the situation, the question, the turn and who asks.
 fn mismatch(when: &When, conversation: &Conversation) -> Option<(usize, &'static str)> {
     let tool = when.after.as_ref().map(|tool| tool.replace('.', "_"));
     let named = |result: &&ToolResult| {
@@ -115,7 +155,18 @@ fn mismatch(when: &When, conversation: &Conversation) -> Option<(usize, &'static
         Some(turn) if turn != conversation.turn => (0, "its turn is another"),
         _ => (1, why),
     };
-    (!why.is_empty()).then_some((situation + question + turn, why))
+    let (call, why) = match when.call {
+        Some(call) if call != conversation.call => (0, "its call is another"),
+        _ => (1, why),
+    };
+    let (client, why) = match &when.client {
+        Some(pattern) if !template::matches(pattern, &conversation.client) => {
+            (0, "its client is another")
+        }
+        _ => (1, why),
+    };
+    let near = situation + question + turn + call + client;
+    (!why.is_empty()).then_some((near, why))
 }
 
 /// Every tool of every `[[call {"TOOL": {…}}]]` in a text.
@@ -133,12 +184,13 @@ fn orders(text: &str) -> Vec<(String, Value)> {
 fn fill(rule: &Rule, conversation: &Conversation) -> Result<Reply, Problem> {
     let context = conversation.context();
     let problem = |missing: template::Missing| Problem::invalid(missing.to_string());
-    let text = rule
-        .say
-        .as_ref()
-        .map(|say| template::text(say, &context))
-        .transpose()
-        .map_err(problem)?;
+    let filled = |template: &Option<String>| {
+        let template = template.as_ref();
+        let text = template.map(|template| template::text(template, &context));
+        text.transpose().map_err(problem)
+    };
+    let text = filled(&rule.say)?;
+    let thinking = filled(&rule.think)?;
     let mut calls: Vec<(String, Value)> = rule
         .call
         .iter()
@@ -163,14 +215,79 @@ fn fill(rule: &Rule, conversation: &Conversation) -> Result<Reply, Problem> {
         calls.extend(orders);
     }
     Ok(Reply {
+        thinking,
         text,
         calls,
         stop_reason: rule.stop_reason.clone(),
+        latency: rule.latency.clone(),
     })
 }
 
-/// Text; or, when a tool is forced, a call of it that is valid under its own schema.
+/// The message that was recorded for the same messages; the error names the nearest one and where it differs.
+pub(crate) fn replayed<'a>(recording: &'a Recording, body: &Value) -> Result<&'a Recorded, Problem> {
+    let asked = messages(body);
+    let same = |line: &&Recorded| {
+        let recorded = messages(&line.request);
+        recorded.len() == asked.len() && agreeing(recorded, asked) == asked.len()
+    };
+    if let Some(line) = recording.lines.iter().find(same) {
+        return Ok(line);
+    }
+    let nearest = recording.lines.iter().enumerate();
+    let nearest = nearest
+        .map(|(index, line)| (agreeing(messages(&line.request), asked), index))
+        .max_by_key(|(agreeing, index)| (*agreeing, std::cmp::Reverse(*index)));
+    let nearest = nearest.map_or_else(String::new, |(agreeing, index)| {
+        let there = messages(&recording.lines[index].request).get(agreeing);
+        let there = there.map_or_else(|| "nothing".to_owned(), Value::to_string);
+        let here = asked.get(agreeing).map_or_else(|| "nothing".to_owned(), Value::to_string);
+        format!(
+            "; nearest is exchange {}, whose message {agreeing} is {there:.300} instead of {here:.300}",
+            index + 1
+        )
+    });
+    Err(Problem::invalid(format!(
+        "the recording `{}` has no request with these messages{nearest}",
+        recording.file
+    )))
+}
+
+fn messages(body: &Value) -> &[Value] {
+    body["messages"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// How many messages agree from the first on.
+fn agreeing(one: &[Value], other: &[Value]) -> usize {
+    let pairs = one.iter().zip(other);
+    pairs.take_while(|(one, other)| same_message(one, other)).count()
+}
+
+/// Where breakpoints stand makes no other message.
+fn same_message(one: &Value, other: &Value) -> bool {
+    fn bare(value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => fields
+                .iter()
+                .filter(|(name, _)| *name != "cache_control")
+                .map(|(name, field)| (name.clone(), bare(field)))
+                .collect(),
+            Value::Array(items) => items.iter().map(bare).collect(),
+            other => other.clone(),
+        }
+    }
+    one == other || bare(one) == bare(other)
+}
+
+/// Text; or, when a tool is forced, a call of it that is valid under its own schema. Thinks first where it is asked to.
 pub(crate) fn unscripted(body: &Value, conversation: &Conversation) -> Reply {
+    let thinks = matches!(body["thinking"]["type"].as_str(), Some("adaptive" | "enabled"));
+    Reply {
+        thinking: thinks.then(|| format!("They ask: {}", conversation.question)),
+        ..spoken(body, conversation)
+    }
+}
+
+fn spoken(body: &Value, conversation: &Conversation) -> Reply {
     let tools = body["tools"].as_array().map_or(&[][..], Vec::as_slice);
     let forced = match body["tool_choice"]["type"].as_str() {
         Some("any") => tools.first(),
@@ -182,11 +299,14 @@ pub(crate) fn unscripted(body: &Value, conversation: &Conversation) -> Reply {
     if let Some(name) = forced.and_then(|tool| tool["name"].as_str()) {
         let schema = forced.map_or(Value::Null, |tool| tool["input_schema"].clone());
         return Reply {
-            calls: vec![(name.to_owned(), example(&schema, 0))],
+            calls: vec![(name.to_owned(), example(&schema))],
             ..Reply::default()
         };
     }
-    let text = if conversation.results.is_empty() {
+    let format = &body["output_config"]["format"];
+    let text = if format.is_object() {
+        example(&format["schema"]).to_string()
+    } else if conversation.results.is_empty() {
         format!("This is an answer to: {}", conversation.question)
     } else {
         format!(
@@ -198,62 +318,5 @@ pub(crate) fn unscripted(body: &Value, conversation: &Conversation) -> Reply {
     Reply {
         text: Some(text),
         ..Reply::default()
-    }
-}
-
-/// A value that is valid under a schema.
-fn example(schema: &Value, depth: usize) -> Value {
-    for given in ["const", "default"] {
-        if let Some(value) = schema.get(given) {
-            return value.clone();
-        }
-    }
-    if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
-        return first.clone();
-    }
-    for choice in ["anyOf", "oneOf"] {
-        if let Some(first) = schema[choice]
-            .as_array()
-            .and_then(|schemas| schemas.first())
-        {
-            return example(first, depth + 1);
-        }
-    }
-    let kind = match &schema["type"] {
-        Value::Array(kinds) => kinds.first().and_then(Value::as_str),
-        kind => kind.as_str(),
-    };
-    match kind {
-        Some("string") => {
-            let length = schema["minLength"].as_u64().unwrap_or(1).max(1);
-            Value::String("x".repeat(usize::try_from(length.min(4096)).unwrap_or(1)))
-        }
-        Some("integer" | "number") => schema
-            .get("minimum")
-            .or(schema.get("maximum"))
-            .cloned()
-            .unwrap_or(json!(1)),
-        Some("boolean") => json!(true),
-        Some("null") => Value::Null,
-        Some("array") => {
-            let count = schema["minItems"].as_u64().unwrap_or(0).min(64);
-            (0..count)
-                .map(|_| example(&schema["items"], depth + 1))
-                .collect()
-        }
-        _ if depth > 8 => json!({}),
-        _ => {
-            let required = schema["required"].as_array().into_iter().flatten();
-            let fields: Map<String, Value> = required
-                .filter_map(Value::as_str)
-                .map(|name| {
-                    (
-                        name.to_owned(),
-                        example(&schema["properties"][name], depth + 1),
-                    )
-                })
-                .collect();
-            Value::Object(fields)
-        }
     }
 }

@@ -3,23 +3,33 @@
 use super::{Failure, code, stop_signal};
 use crate::args::MocksArgs;
 use crate::console;
-use fact_mocks::{clock::Clock, journal::Journal};
+use fact_harness::scenario::{self, Mocks};
+use fact_mocks::{Control, clock::Clock, journal::Journal, mutant::Mutant};
 
 pub(crate) async fn mocks(args: MocksArgs) -> Result<u8, Failure> {
-    let (claude, arcade) = match &args.script {
-        None => Default::default(),
-        Some(path) => {
-            let scenario = fact_harness::scenario::check(path).map_err(Failure::usage)?;
-            (scenario.claude, scenario.arcade)
+    if args.mutants {
+        for mutant in Mutant::ALL {
+            console::data(mutant.name());
         }
+        return Ok(0);
+    }
+    let scripts = match &args.script {
+        None => Mocks::default(),
+        Some(path) => scenario::mocks(path).map_err(Failure::usage)?,
     };
     let config = fact_mocks::Config {
         claude_listen: args.claude,
         arcade_listen: args.arcade,
-        claude,
-        arcade,
+        claude: scripts.claude,
+        arcade: scripts.arcade,
         seed: args.seed,
         journal: Journal::new(Clock::start()),
+        control: if args.control {
+            Control::Anybody
+        } else {
+            Control::Loopback
+        },
+        mutant: args.mutant,
     };
     let mocks = fact_mocks::start(config)
         .await
