@@ -103,7 +103,10 @@ impl Arcade {
     pub(crate) fn new(stage: &Arc<Stage>, script: ArcadeScript, control: bool) -> Self {
         Self {
             stage: Arc::clone(stage),
-            tools: tools::all(&script.tools).into_iter().map(Arc::new).collect(),
+            tools: tools::all(&script.tools)
+                .into_iter()
+                .map(Arc::new)
+                .collect(),
             authorizations: Authorizations::new(stage, script.authorization_time.0),
             workers: Workers::default(),
             scheduled: Scheduled::default(),
@@ -116,10 +119,15 @@ impl Arcade {
 
     async fn control(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        let body = front::read(body, BODY_LIMIT).await.flatten().unwrap_or_default();
+        let body = front::read(body, BODY_LIMIT)
+            .await
+            .flatten()
+            .unwrap_or_default();
         let path = front::known_path(parts.uri.path());
-        if let ("POST", Some(rest)) = (parts.method.as_str(), path.strip_prefix("/_mock/authorizations/"))
-        {
+        if let ("POST", Some(rest)) = (
+            parts.method.as_str(),
+            path.strip_prefix("/_mock/authorizations/"),
+        ) {
             let steered = match rest.split_once('/') {
                 Some((id, "complete")) => self.authorizations.settle(id, true),
                 Some((id, "fail")) => self.authorizations.settle(id, false),
@@ -166,12 +174,22 @@ impl Arcade {
             return Ok(Answer::json(200, &json!({"healthy": true})));
         }
         if let ("GET", ["oauth", "authorize"]) = (method, rest) {
-            let shown = self.authorizations.settle(query.text("flow_id").unwrap_or_default(), true)?;
-            return Ok(Answer::new(200, "text/plain", format!("Authorized. {}", shown["id"])));
+            let shown = self
+                .authorizations
+                .settle(query.text("flow_id").unwrap_or_default(), true)?;
+            return Ok(Answer::new(
+                200,
+                "text/plain",
+                format!("Authorized. {}", shown["id"]),
+            ));
         }
         authorized(arrived)?;
         if arrived.body.is_none() {
-            return Err(Refusal(413, "request_too_large", "the body is too large".to_owned()));
+            return Err(Refusal(
+                413,
+                "request_too_large",
+                "the body is too large".to_owned(),
+            ));
         }
         let base = base(arrived);
         match (method, rest) {
@@ -180,7 +198,9 @@ impl Arcade {
                 let formats = formats::wanted(query.list("include_format"))?;
                 page(&query, tools.len(), |range| {
                     let tools = tools[range].iter();
-                    tools.map(|tool| self.definition(tool, user, &formats)).collect()
+                    tools
+                        .map(|tool| self.definition(tool, user, &formats))
+                        .collect()
                 })
             }
             ("GET", ["tools", name]) => {
@@ -193,7 +213,10 @@ impl Arcade {
                 let body = object(arrived)?;
                 let wanted = self.wanted(&body).await?;
                 let user = text(&body, "user_id")?;
-                Ok(Answer::json(200, &self.authorizations.begin(user, wanted, &base)))
+                Ok(Answer::json(
+                    200,
+                    &self.authorizations.begin(user, wanted, &base),
+                ))
             }
             ("GET", ["formatted_tools"]) => {
                 let format = formats::Format::read(query.text("format").unwrap_or("openai"))?;
@@ -204,20 +227,24 @@ impl Arcade {
             }
             ("GET", ["formatted_tools", name]) => {
                 let format = formats::Format::read(query.text("format").unwrap_or("openai"))?;
-                Ok(Answer::json(200, &format.of(&*self.find(name, None).await?)))
+                Ok(Answer::json(
+                    200,
+                    &format.of(&*self.find(name, None).await?),
+                ))
             }
             ("GET", ["scheduled_tools"]) => {
                 let all = self.scheduled.all();
                 page(&query, all.len(), |range| all[range].to_vec())
             }
-            ("GET", ["scheduled_tools", id]) => {
-                Ok(Answer::json(200, &self.scheduled.one(id)?))
-            }
+            ("GET", ["scheduled_tools", id]) => Ok(Answer::json(200, &self.scheduled.one(id)?)),
             ("POST", ["auth", "authorize"]) => {
                 let body = object(arrived)?;
                 let user = text(&body, "user_id")?;
                 let wanted = Wanted::read(&body["auth_requirement"])?;
-                Ok(Answer::json(200, &self.authorizations.begin(user, Some(wanted), &base)))
+                Ok(Answer::json(
+                    200,
+                    &self.authorizations.begin(user, Some(wanted), &base),
+                ))
             }
             ("GET", ["auth", "status"]) => {
                 let id = query.text("id").unwrap_or_default();
@@ -226,7 +253,10 @@ impl Arcade {
                 if self.stage.mutant == Some(Mutant::WaitIgnored) {
                     wait = Duration::ZERO;
                 }
-                Ok(Answer::json(200, &self.authorizations.status(id, wait).await?))
+                Ok(Answer::json(
+                    200,
+                    &self.authorizations.status(id, wait).await?,
+                ))
             }
             ("POST", ["auth", "confirm_user"]) => {
                 let body = object(arrived)?;
@@ -327,7 +357,9 @@ impl Arcade {
         });
         let mut definition = tool.definition(status);
         if !formats.is_empty() {
-            let formatted = formats.iter().map(|format| (format.name().to_owned(), format.of(tool)));
+            let formatted = formats
+                .iter()
+                .map(|format| (format.name().to_owned(), format.of(tool)));
             definition["formatted_schema"] = formatted.collect::<serde_json::Map<_, _>>().into();
         }
         definition
@@ -340,7 +372,11 @@ impl Arcade {
         Ok(Wanted::of(&*self.find(name, version).await?))
     }
 
-    async fn execute(self: Arc<Self>, mut arrived: Arrived, wanted: Option<Fault>) -> Option<Response> {
+    async fn execute(
+        self: Arc<Self>,
+        mut arrived: Arrived,
+        wanted: Option<Fault>,
+    ) -> Option<Response> {
         let body = object(&arrived);
         let shown = body.as_ref().map_or(&Value::Null, |body| body);
         let entry = &mut arrived.recording.entry;
@@ -388,7 +424,7 @@ impl Arcade {
         let ids = [("te_", "te"), ("tc_", "tc")]
             .map(|(prefix, kind)| draw::id(prefix, stage.seed, &[kind, identity[0], identity[1]]));
         let answer = match optional_text(&body, "run_at") {
-            Ok(Some(run_at)) => self.schedule(execution, run_at, &ids).await,
+            Ok(Some(run_at)) => self.schedule(execution, run_at, &ids),
             Ok(None) => Ok(self.run(&execution, &ids, delay).await),
             Err(refusal) => Err(refusal),
         };
@@ -461,20 +497,24 @@ impl Arcade {
     }
 
     async fn output(&self, execution: &Execution, id: &str) -> Value {
-        let Execution { tool, input, user, .. } = execution;
+        let Execution {
+            tool, input, user, ..
+        } = execution;
         if let Err(why) = arguments::check(&tool.parameters, input) {
             return json!({"error": tool.error("TOOL_RUNTIME_BAD_INPUT_VALUE", 400, &why)});
         }
         match &tool.worker {
             Some(worker) => {
                 let token = Wanted::of(tool).map(|wanted| self.authorizations.token(user, &wanted));
-                self.workers.invoke(worker, tool, (input, user, token), id).await
+                self.workers
+                    .invoke(worker, tool, (input, user, token), id)
+                    .await
             }
             None => tool.run(input),
         }
     }
 
-    async fn schedule(
+    fn schedule(
         self: &Arc<Self>,
         execution: Execution,
         run_at: &str,
@@ -510,13 +550,17 @@ impl Query {
 
     /// Values that are given apart or joined by commas.
     fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let bracketed = self.0.iter().filter(move |(key, _)| key.trim_end_matches("[]") == name);
+        let bracketed = self
+            .0
+            .iter()
+            .filter(move |(key, _)| key.trim_end_matches("[]") == name);
         let values = bracketed.flat_map(|(_, value)| value.split(','));
         values.map(str::trim).filter(|value| !value.is_empty())
     }
 
     fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
-        let wrong = |text: &str| Refusal::bad(format!("{name} must be a whole number, not `{text}`"));
+        let wrong =
+            |text: &str| Refusal::bad(format!("{name} must be a whole number, not `{text}`"));
         self.text(name)
             .map(|text| text.parse().map_err(|_| wrong(text)))
             .transpose()
@@ -529,7 +573,11 @@ fn page(
     total: usize,
     items: impl FnOnce(std::ops::Range<usize>) -> Vec<Value>,
 ) -> Reply {
-    let number = |name| query.number(name).map(|it| it.and_then(|it| usize::try_from(it).ok()));
+    let number = |name| {
+        query
+            .number(name)
+            .map(|it| it.and_then(|it| usize::try_from(it).ok()))
+    };
     let limit = number("limit")?.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let offset = number("offset")?.unwrap_or_default();
     let from = offset.min(total);
@@ -595,7 +643,7 @@ async fn fail(fault: &Fault, mut recording: Recording) -> Option<Response> {
         std::future::pending::<()>().await;
     }
     let Some(status) = fault.status else {
-        return Answer::reset(recording);
+        return Answer::reset(&recording);
     };
     let body = json!({"name": "injected", "message": "injected by the scenario"});
     let mut answer = fault.advise(Answer::json(status, &body));

@@ -95,13 +95,11 @@ impl Drop for Recording {
             entry.first_byte_ns = now;
         }
         let taken = entry.first_byte_ns.saturating_sub(entry.arrived_ns);
-        let lag = (answered && entry.scheduled_ns > 0)
-            .then(|| taken.saturating_sub(entry.scheduled_ns));
+        let lag =
+            (answered && entry.scheduled_ns > 0).then(|| taken.saturating_sub(entry.scheduled_ns));
         self.stage.timing.add(lag, &self.lags);
         let empty = Entry::new(entry.upstream, String::new(), 0);
-        self.stage
-            .journal
-            .record(std::mem::replace(entry, empty));
+        self.stage.journal.record(std::mem::replace(entry, empty));
     }
 }
 
@@ -209,7 +207,11 @@ impl Answer {
 
     /// The response, of which nobody keeps books.
     pub(crate) fn unrecorded(self) -> Response {
-        let bytes: Vec<u8> = self.chunks.iter().flat_map(|it| it.bytes.to_vec()).collect();
+        let bytes: Vec<u8> = self
+            .chunks
+            .iter()
+            .flat_map(|it| it.bytes.to_vec())
+            .collect();
         let mut response = Response::new(Body::from(bytes));
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -218,7 +220,7 @@ impl Answer {
     }
 
     /// A connection that is broken off instead of an answer.
-    pub(crate) fn reset(recording: Recording) -> Option<Response> {
+    pub(crate) fn reset(recording: &Recording) -> Option<Response> {
         recording.reset();
         None
     }

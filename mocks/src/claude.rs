@@ -111,9 +111,16 @@ impl Service for Claude {
         match self.route(&mut arrived, body, conversation.as_ref()) {
             Ok(Routed::Answer(answer)) => {
                 let id = self.stage.next_id("req_011");
-                Some(self.dress(answer, &arrived, &id).into_response(arrived.recording))
+                Some(
+                    self.dress(answer, &arrived, &id)
+                        .into_response(arrived.recording),
+                )
             }
-            Ok(Routed::Message { caller, body, accepted }) => {
+            Ok(Routed::Message {
+                caller,
+                body,
+                accepted,
+            }) => {
                 let conversation = conversation.unwrap_or_default();
                 let asked = Question {
                     caller,
@@ -130,7 +137,10 @@ impl Service for Claude {
                     Ok(batch) => Answer::json(200, &batch),
                     Err(problem) => return Some(self.refuse(&problem, arrived.recording)),
                 };
-                Some(self.dress(answer, &arrived, &id).into_response(arrived.recording))
+                Some(
+                    self.dress(answer, &arrived, &id)
+                        .into_response(arrived.recording),
+                )
             }
             Err(problem) => Some(self.refuse(&problem, arrived.recording)),
         }
@@ -184,11 +194,20 @@ impl Claude {
 
     async fn control(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        let body = front::read(body, BATCH_LIMIT).await.flatten().unwrap_or_default();
+        let body = front::read(body, BATCH_LIMIT)
+            .await
+            .flatten()
+            .unwrap_or_default();
         front::settle(&self.stage).await;
         let path = front::known_path(parts.uri.path());
         let asked = (&parts.method, path, parts.uri.query());
-        let answer = control::answer(&self.stage, asked, &body, || self.ledger.shown(), || self.reset());
+        let answer = control::answer(
+            &self.stage,
+            asked,
+            &body,
+            || self.ledger.shown(),
+            || self.reset(),
+        );
         answer
             .unwrap_or_else(|| Problem::of_status(404, "Not found").answer("req_control"))
             .unrecorded()
@@ -246,12 +265,18 @@ impl Claude {
                 Some(conversation) => reply::fits(&rule.when, conversation),
                 None => route.is_some() && rule.when == crate::script::When::default(),
             };
-            let question = conversation.map(|it| it.question.clone()).unwrap_or_default();
+            let question = conversation
+                .map(|it| it.question.clone())
+                .unwrap_or_default();
             let followed = lock(&self.followed).get(&(*index, question)).copied();
-            let left = rule.times.is_none_or(|times| followed.unwrap_or_default() < times);
+            let left = rule
+                .times
+                .is_none_or(|times| followed.unwrap_or_default() < times);
             here && fits && left
         })?;
-        let question = conversation.map(|it| it.question.clone()).unwrap_or_default();
+        let question = conversation
+            .map(|it| it.question.clone())
+            .unwrap_or_default();
         if rule.times.is_some() {
             *lock(&self.followed).entry((index, question)).or_default() += 1;
         }
@@ -270,11 +295,12 @@ impl Claude {
         let method = arrived.parts.method.as_str().to_owned();
         let rest = segments.strip_prefix(&["v1"]).unwrap_or_default();
         let known: &[&str] = match rest {
-            ["messages"] | ["messages", "count_tokens"] => &["POST"],
+            ["messages"] | ["messages", "count_tokens"] | ["messages", "batches", _, "cancel"] => {
+                &["POST"]
+            }
             ["models"] | ["models", _] | ["messages", "batches", _, "results"] => &["GET"],
             ["messages", "batches"] => &["GET", "POST"],
             ["messages", "batches", _] => &["GET", "DELETE"],
-            ["messages", "batches", _, "cancel"] => &["POST"],
             _ => return Err(Problem::of_status(404, "Not found")),
         };
         if !known.contains(&method.as_str()) {
@@ -295,7 +321,11 @@ impl Claude {
             (_, ["messages"]) => {
                 let body = read()?;
                 let accepted = accept(&caller, &body, &bytes, Purpose::Message)?;
-                return Ok(Routed::Message { caller, body, accepted });
+                return Ok(Routed::Message {
+                    caller,
+                    body,
+                    accepted,
+                });
             }
             (_, ["messages", "count_tokens"]) => {
                 debug_assert!(conversation.is_some());
@@ -315,7 +345,10 @@ impl Claude {
             }
             ("GET", ["messages", "batches"]) => {
                 let base = base(arrived);
-                Answer::json(200, &self.batches.page(&caller.key, &arrived.query(), &base)?)
+                Answer::json(
+                    200,
+                    &self.batches.page(&caller.key, &arrived.query(), &base)?,
+                )
             }
             ("GET", ["messages", "batches", id, "results"]) => {
                 let lines = self.batches.results(&caller.key, id)?;
@@ -377,7 +410,9 @@ impl Claude {
             arrived.recording.entry.fault = Some(fault.describe());
             let status = fault.status.is_some() && fault.error_after_events.is_none();
             if status || fault.resets_at_once() || fault.half_open {
-                stage.until(stage.instant(arrived_ns, delays.first_byte)).await;
+                stage
+                    .until(stage.instant(arrived_ns, delays.first_byte))
+                    .await;
                 return self.fail(fault, arrived.recording, &request_id).await;
             }
         }
@@ -404,7 +439,9 @@ impl Claude {
             self.diagnostics.reason(previous, model, &blocks, &plan)
         });
         let used = message.used;
-        let limited = self.limits.take(&caller.key, &model.id, &used.usage, arrived_ns);
+        let limited = self
+            .limits
+            .take(&caller.key, &model.id, &used.usage, arrived_ns);
         let limited = match limited {
             Ok(headers) => headers,
             Err(exceeded) => {
@@ -416,7 +453,11 @@ impl Claude {
             }
         };
         let stream = body["stream"] == true;
-        let due = if stream { delays.first_byte } else { message.ends(&delays) };
+        let due = if stream {
+            delays.first_byte
+        } else {
+            message.ends(&delays)
+        };
         arrived.recording.entry.scheduled_ns = ns(due);
         let mut answer = with(message.answer(stream, &delays), &limited);
         if let Some(fault) = &fault {
@@ -453,7 +494,12 @@ impl Claude {
                 recorded: Some(recorded),
             });
         }
-        let reply = if self.script.script.iter().all(|rule| rule.response.is_some()) {
+        let reply = if self
+            .script
+            .script
+            .iter()
+            .all(|rule| rule.response.is_some())
+        {
             reply::unscripted(body, conversation)
         } else {
             let mut followed = lock(&self.followed);
@@ -501,7 +547,7 @@ impl Claude {
             pending::<()>().await;
         }
         let Some(status) = fault.status else {
-            return Answer::reset(recording);
+            return Answer::reset(&recording);
         };
         let answer = Problem::injected(status).answer(request_id);
         let answer = answer.header("anthropic-organization-id", &self.organization);
@@ -561,7 +607,8 @@ fn key(arrived: &Arrived) -> Option<&str> {
 
 /// Who asks, and in which version.
 fn caller(arrived: &Arrived) -> Result<Caller, Problem> {
-    let key = key(arrived).ok_or_else(|| Problem::of_status(401, "x-api-key header is required"))?;
+    let key =
+        key(arrived).ok_or_else(|| Problem::of_status(401, "x-api-key header is required"))?;
     if !key.starts_with("sk-ant-") || key == "sk-ant-invalid" {
         return Err(Problem::of_status(401, "invalid x-api-key"));
     }

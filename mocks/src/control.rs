@@ -36,7 +36,9 @@ pub(crate) fn answer(
             Answer::json(200, &json!({}))
         }
         ("POST", "/_mock/script") => script(stage, body),
-        ("GET", "/_mock/requests") => Answer::json(200, &requests(stage, query.unwrap_or_default())),
+        ("GET", "/_mock/requests") => {
+            Answer::json(200, &requests(stage, query.unwrap_or_default()))
+        }
         ("GET", "/_mock/ledger") => Answer::json(200, &ledger()),
         ("GET", "/_mock/timing") => Answer::json(200, &json!(stage.timing.report())),
         _ => return None,
@@ -76,10 +78,15 @@ fn requests(stage: &Stage, query: &str) -> Value {
     };
     let since = number("since").unwrap_or_default();
     let limit = number("limit").unwrap_or(PAGE);
-    let all = stage.journal.page(stage.base().saturating_add(since), limit);
+    let all = stage
+        .journal
+        .page(stage.base().saturating_add(since), limit);
     let read = all.len();
     let mine = all.iter().filter(|entry| entry.upstream == stage.upstream);
-    let left = stage.journal.len().saturating_sub(stage.base() + since + read);
+    let left = stage
+        .journal
+        .len()
+        .saturating_sub(stage.base() + since + read);
     json!({
         "requests": mine.map(seen).collect::<Vec<_>>(),
         "next": (left > 0).then_some(since + read),

@@ -22,7 +22,10 @@ const NAMED: [(&str, u16); 6] = [
 const BROKEN: [&str; 4] = ["cut", "reset", "stall", "malformed"];
 
 /// `NAME` or `NAME*TIMES`: the fault that it stands for, and how many attempts it strikes.
-pub(crate) fn named(text: &str, known: impl Fn(&str) -> Option<Fault>) -> Result<(Fault, u32), String> {
+pub(crate) fn named(
+    text: &str,
+    known: impl Fn(&str) -> Option<Fault>,
+) -> Result<(Fault, u32), String> {
     let (name, times) = match text.split_once('*') {
         Some((name, times)) => (name.trim(), times.trim().parse().ok()),
         None => (text.trim(), None),
@@ -41,7 +44,10 @@ pub(crate) fn named(text: &str, known: impl Fn(&str) -> Option<Fault>) -> Result
         let times = times.or(fault.times).unwrap_or(1);
         return Ok((fault, times));
     }
-    let status = name.parse().ok().filter(|status| (400..600).contains(status));
+    let status = name
+        .parse()
+        .ok()
+        .filter(|status| (400..600).contains(status));
     let status = status.or_else(|| {
         NAMED
             .iter()
@@ -103,7 +109,10 @@ impl Fault {
 
     /// What it makes of an answer; `error` is the event of an error in mid-stream.
     pub(crate) fn strike(&self, answer: &mut Answer, error: impl FnOnce(u16) -> Bytes) {
-        let last = answer.chunks.back().map_or(Duration::ZERO, |chunk| chunk.at);
+        let last = answer
+            .chunks
+            .back()
+            .map_or(Duration::ZERO, |chunk| chunk.at);
         let is_stream = !answer.sized;
         if is_stream {
             self.strike_events(&mut answer.chunks);
@@ -172,16 +181,37 @@ impl Fault {
         let mut word = |value: Option<String>| words.extend(value);
         word(self.status.map(|status| status.to_string()));
         word(self.retry_after.map(|after| format!("retry-after {after}")));
-        word(self.should_retry.map(|should| format!("should-retry {should}")));
+        word(
+            self.should_retry
+                .map(|should| format!("should-retry {should}")),
+        );
         word(self.slow.map(|slow| format!("slow {slow}")));
-        word(self.slow_headers.map(|slow| format!("slow headers, {slow} a byte")));
-        word(self.trickle.map(|it| format!("{} bytes every {}", it.bytes, it.every)));
+        word(
+            self.slow_headers
+                .map(|slow| format!("slow headers, {slow} a byte")),
+        );
+        word(
+            self.trickle
+                .map(|it| format!("{} bytes every {}", it.bytes, it.every)),
+        );
         word(self.content_type.clone());
         word(self.cut_after_bytes.map(|n| format!("cut after {n} bytes")));
-        word(self.cut_after_events.map(|n| format!("cut after {n} events")));
-        word(self.stall_after_bytes.map(|n| format!("stall after {n} bytes")));
-        word(self.stall_after_events.map(|n| format!("stall after {n} events")));
-        word(self.error_after_events.map(|n| format!("error after {n} events")));
+        word(
+            self.cut_after_events
+                .map(|n| format!("cut after {n} events")),
+        );
+        word(
+            self.stall_after_bytes
+                .map(|n| format!("stall after {n} bytes")),
+        );
+        word(
+            self.stall_after_events
+                .map(|n| format!("stall after {n} events")),
+        );
+        word(
+            self.error_after_events
+                .map(|n| format!("error after {n} events")),
+        );
         word(self.malformed_event.map(|n| format!("event {n} malformed")));
         word(self.duplicate_event.map(|n| format!("event {n} twice")));
         word(self.missing_event.map(|n| format!("event {n} missing")));

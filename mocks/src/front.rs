@@ -75,7 +75,7 @@ pub(crate) async fn arrive(stage: &Arc<Stage>, request: Request, limit: usize) -
     match stage.outage(recording.entry.arrived_ns) {
         Some(OutageKind::Reset) => {
             recording.entry.fault = Some("outage: reset".to_owned());
-            Answer::reset(recording);
+            Answer::reset(&recording);
             return None;
         }
         Some(OutageKind::HalfOpen) => {
@@ -138,7 +138,9 @@ pub(crate) async fn play(
     }
     recording.entry.fault = Some("scripted answer".to_owned());
     if !due.is_zero() {
-        stage.until(stage.instant(recording.entry.arrived_ns, due)).await;
+        stage
+            .until(stage.instant(recording.entry.arrived_ns, due))
+            .await;
     }
     Some(answer.into_response(recording))
 }
@@ -165,8 +167,10 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_whole_or_too_large() {
         let chunks = |sizes: &[usize]| {
-            let chunks: Vec<Result<Bytes, std::io::Error>> =
-                sizes.iter().map(|size| Ok(Bytes::from(vec![b'x'; *size]))).collect();
+            let chunks: Vec<Result<Bytes, std::io::Error>> = sizes
+                .iter()
+                .map(|size| Ok(Bytes::from(vec![b'x'; *size])))
+                .collect();
             Body::from_stream(futures_util::stream::iter(chunks))
         };
         for (sizes, expected) in [

@@ -149,14 +149,13 @@ pub async fn start(config: Config) -> Result<Mocks, StartError> {
     let claude_server = Server::start(claude_listen, Arc::new(claude), claude_outages)
         .await
         .map_err(cannot("Claude", claude_listen))?;
-    let arcade_server =
-        match Server::start(arcade_listen, Arc::new(arcade), arcade_outages).await {
-            Ok(server) => server,
-            Err(source) => {
-                claude_server.shutdown().await;
-                return Err(cannot("Arcade", arcade_listen)(source));
-            }
-        };
+    let arcade_server = match Server::start(arcade_listen, Arc::new(arcade), arcade_outages).await {
+        Ok(server) => server,
+        Err(source) => {
+            claude_server.shutdown().await;
+            return Err(cannot("Arcade", arcade_listen)(source));
+        }
+    };
     Ok(Mocks {
         claude: claude_server.address(),
         arcade: arcade_server.address(),

@@ -155,7 +155,8 @@ impl Mutant {
                 let buckets = &mut body["usage"]["cache_creation"];
                 let short = buckets["ephemeral_5m_input_tokens"].take();
                 let long = buckets["ephemeral_1h_input_tokens"].take();
-                *buckets = json!({"ephemeral_5m_input_tokens": long, "ephemeral_1h_input_tokens": short});
+                *buckets =
+                    json!({"ephemeral_5m_input_tokens": long, "ephemeral_1h_input_tokens": short});
             }
             Self::CountOffByOne if body.get("input_tokens").is_some() => {
                 add_one(&mut body["input_tokens"]);
@@ -217,8 +218,11 @@ impl Mutant {
                     for place in ["/input_schema", "/function/parameters"] {
                         if let Some(schema) = tool.pointer_mut(place) {
                             let names = schema["properties"].as_object();
-                            let names: Vec<String> =
-                                names.into_iter().flatten().map(|(name, _)| name.clone()).collect();
+                            let names: Vec<String> = names
+                                .into_iter()
+                                .flatten()
+                                .map(|(name, _)| name.clone())
+                                .collect();
                             schema["required"] = json!(names);
                         }
                     }
@@ -244,16 +248,22 @@ impl Mutant {
             match (self, kind.as_str()) {
                 (Self::MissingEventLine, "content_block_delta") => head.clear(),
                 (Self::WrongEventName, "message_stop") => "event: done\n".clone_into(&mut head),
-                (Self::AllBlocksZero, _) if event.get("index").is_some() => event["index"] = json!(0),
+                (Self::AllBlocksZero, _) if event.get("index").is_some() => {
+                    event["index"] = json!(0);
+                }
                 (Self::NoCacheInStart, "message_start") => {
                     let usage = &mut event["message"]["usage"];
                     *usage = json!({"input_tokens": usage["input_tokens"], "output_tokens": 1});
                 }
-                (Self::DeltaUsageZero, "message_delta") => event["usage"]["output_tokens"] = json!(0),
+                (Self::DeltaUsageZero, "message_delta") => {
+                    event["usage"]["output_tokens"] = json!(0);
+                }
                 (Self::InputOffByOne, "message_start") => {
                     add_one(&mut event["message"]["usage"]["input_tokens"]);
                 }
-                (Self::StopReason, "message_delta") if event["delta"]["stop_reason"] == "tool_use" => {
+                (Self::StopReason, "message_delta")
+                    if event["delta"]["stop_reason"] == "tool_use" =>
+                {
                     event["delta"]["stop_reason"] = json!("end_turn");
                 }
                 _ => {}
@@ -261,16 +271,19 @@ impl Mutant {
             seen.push((index, kind, event["delta"].clone()));
             chunk.bytes = format!("{head}data: {event}\n\n").into();
         }
-        let gone = seen.iter().enumerate().filter(|(at, (_, kind, delta))| match self {
-            Self::MissingMessageStop => kind == "message_stop",
-            Self::NoSignature => delta["type"] == "signature_delta",
-            Self::NoEmptyDelta => delta["partial_json"] == "",
-            Self::LostDelta => {
-                let next = seen.get(at + 1).map(|(_, kind, _)| kind.as_str());
-                delta["type"] == "text_delta" && next == Some("content_block_stop")
-            }
-            _ => false,
-        });
+        let gone = seen
+            .iter()
+            .enumerate()
+            .filter(|(at, (_, kind, delta))| match self {
+                Self::MissingMessageStop => kind == "message_stop",
+                Self::NoSignature => delta["type"] == "signature_delta",
+                Self::NoEmptyDelta => delta["partial_json"] == "",
+                Self::LostDelta => {
+                    let next = seen.get(at + 1).map(|(_, kind, _)| kind.as_str());
+                    delta["type"] == "text_delta" && next == Some("content_block_stop")
+                }
+                _ => false,
+            });
         let gone: Vec<usize> = gone.map(|(_, (index, ..))| *index).collect();
         for index in gone.into_iter().rev() {
             answer.chunks.remove(index);

@@ -12,7 +12,9 @@ use crate::script::{RawEvent, RawResponse};
 
 /// The answer, `taken` after its request, and when it begins.
 pub(crate) fn answer(response: &RawResponse, taken: Duration) -> (Answer, Duration) {
-    let due = response.delay_ms.map_or(Duration::ZERO, |ms| taken + millis(ms));
+    let due = response
+        .delay_ms
+        .map_or(Duration::ZERO, |ms| taken + millis(ms));
     let mut answer = if let Some(events) = &response.sse {
         let mut at = due;
         let chunks = events.iter().map(|event| {
@@ -40,7 +42,9 @@ pub(crate) fn answer(response: &RawResponse, taken: Duration) -> (Answer, Durati
     // A text that looks like JSON is taken for it, as a client would write it.
     let names = response.headers.keys();
     if let Some(Value::String(text)) = &response.body
-        && !names.into_iter().any(|name| name.eq_ignore_ascii_case("content-type"))
+        && !names
+            .into_iter()
+            .any(|name| name.eq_ignore_ascii_case("content-type"))
         && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
     {
         let json = header::HeaderValue::from_static("application/json");

@@ -26,7 +26,7 @@ use wire::Wire;
 /// How long answers under way may take once it is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a client may take to send a request's head.
-const HEAD: Duration = Duration::from_secs(60);
+const HEAD: Duration = Duration::from_mins(1);
 
 /// What answers. No response means that the connection is broken off.
 pub(crate) trait Service: Send + Sync + 'static {

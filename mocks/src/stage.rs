@@ -52,7 +52,7 @@ pub(crate) struct Setting {
 
 #[derive(Debug, Default)]
 struct Faults {
-    faults: Vec<Fault>,
+    all: Vec<Fault>,
     counts: HashMap<u64, u32>,
     since_ns: u64,
 }
@@ -97,7 +97,7 @@ impl Stage {
             counts: Mutex::default(),
             under_way: Arc::default(),
             faults: Mutex::new(Faults {
-                faults: setting.faults,
+                all: setting.faults,
                 counts: HashMap::new(),
                 since_ns: now,
             }),
@@ -149,14 +149,14 @@ impl Stage {
     /// What goes wrong with a call, if anything does.
     pub(crate) fn fault(&self, asked: &Asked<'_>) -> Option<Fault> {
         let mut faults = lock(&self.faults);
-        if faults.faults.is_empty() {
+        if faults.all.is_empty() {
             return None;
         }
         let number = next(&mut faults.counts, hash(asked.key));
         let call = number.to_string();
         let since = asked.arrived_ns.saturating_sub(faults.since_ns);
         faults
-            .faults
+            .all
             .iter()
             .enumerate()
             .find(|(index, fault)| {
@@ -186,7 +186,7 @@ impl Stage {
     /// The fault of this name.
     pub(crate) fn named_fault(&self, name: &str) -> Option<Fault> {
         let faults = lock(&self.faults);
-        let mut faults = faults.faults.iter();
+        let mut faults = faults.all.iter();
         faults
             .find(|fault| fault.name.as_deref() == Some(name))
             .cloned()
@@ -204,7 +204,7 @@ impl Stage {
 
     pub(crate) fn set_faults(&self, faults: Vec<Fault>) {
         *lock(&self.faults) = Faults {
-            faults,
+            all: faults,
             counts: HashMap::new(),
             since_ns: self.journal.clock().now_ns(),
         };
@@ -263,7 +263,6 @@ impl Stage {
     pub(crate) fn until(&self, due: Instant) -> Until {
         self.timer.until(due)
     }
-
 }
 
 impl Drop for UnderWay {

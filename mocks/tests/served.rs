@@ -5,13 +5,13 @@ use std::time::Duration;
 use fact_mocks::clock::Clock;
 use fact_mocks::journal::{self, Entry, Journal, Upstream};
 use fact_mocks::script::{ArcadeScript, ClaudeScript, Distribution, Fault, Latency, Millis};
-use fact_mocks::{Config, Mocks};
+use fact_mocks::{Config, Control, Mocks};
 use serde_json::{Value, json};
 
 fn constant(millis: u64) -> Latency {
-    Latency {
-        first_byte: Distribution::Constant(Millis(Duration::from_millis(millis))),
-    }
+    Latency::of(Distribution::Constant(Millis(Duration::from_millis(
+        millis,
+    ))))
 }
 
 fn quick(claude: Value) -> ClaudeScript {
@@ -33,6 +33,8 @@ async fn start(claude: ClaudeScript) -> (Mocks, Journal) {
         },
         seed: 42,
         journal: journal.clone(),
+        control: Control::Loopback,
+        mutant: None,
     };
     (
         fact_mocks::start(config).await.expect("free ports"),
@@ -392,12 +394,10 @@ async fn two_pairs_in_one_process_know_nothing_of_each_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scheduled_times_depend_on_seed_and_question_and_are_never_undercut() {
     let script = || ClaudeScript {
-        latency: Latency {
-            first_byte: Distribution::Lognormal {
-                p50: Millis(Duration::from_millis(8)),
-                p99: Millis(Duration::from_millis(20)),
-            },
-        },
+        latency: Latency::of(Distribution::Lognormal {
+            p50: Millis(Duration::from_millis(8)),
+            p99: Millis(Duration::from_millis(20)),
+        }),
         ..ClaudeScript::default()
     };
     let mut schedules = Vec::new();

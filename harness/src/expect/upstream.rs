@@ -139,10 +139,7 @@ fn claude_saw(judge: &mut Judge<'_>, expected: &ClaudeSaw, entries: &[Entry]) {
         .filter(|entry| entry.upstream == Upstream::Claude)
         .filter_map(|entry| Some(entry.request.as_ref()?.json()))
         .collect();
-    let messages: Vec<Vec<&Value>> = requests
-        .iter()
-        .flat_map(|request| tool_results(request))
-        .collect();
+    let messages: Vec<Vec<&Value>> = requests.iter().flat_map(tool_results).collect();
     if let Some(expected) = expected.tool_error {
         let seen = messages
             .iter()
@@ -160,7 +157,7 @@ fn claude_saw(judge: &mut Judge<'_>, expected: &ClaudeSaw, entries: &[Entry]) {
             expected.admits(most),
         );
     }
-    let texts: Vec<String> = requests.iter().map(|request| texts_of(request)).collect();
+    let texts: Vec<String> = requests.iter().map(texts_of).collect();
     let number = format!("{} requests", texts.len());
     for text in &expected.contains {
         let holds = texts.iter().any(|request| request.contains(text.as_str()));

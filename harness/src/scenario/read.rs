@@ -31,7 +31,8 @@ pub(super) fn scenario(text: &str, origin: Origin) -> Result<Scenario, ScenarioE
 
 /// What the mocks do: the parts `claude` and `arcade` of a scenario, or of a file that has nothing else.
 pub(super) fn mocks(text: &str, origin: Origin) -> Result<Mocks, ScenarioError> {
-    if text.lines().any(|line| line.starts_with("id:")) || text.trim_start().starts_with('{') {
+    let is_scenario = serde_saphyr::from_str::<Value>(text).is_ok_and(|it| it.get("id").is_some());
+    if is_scenario {
         let mut scenario = parse(text, &origin)?;
         scenario.origin = origin;
         load_files(text, &mut scenario)?;
@@ -59,9 +60,14 @@ fn load(
     arcade: &mut ArcadeScript,
 ) -> Result<(), ScenarioError> {
     let read = |file: &str| origin.beside(file);
-    let wrong = |word: &str, message: String| bad(text, origin, find_key(text, word), &message, None);
-    claude.load(&read).map_err(|message| wrong("claude", message))?;
-    arcade.load(&read).map_err(|message| wrong("arcade", message))
+    let wrong =
+        |word: &str, message: String| bad(text, origin, find_key(text, word), &message, None);
+    claude
+        .load(&read)
+        .map_err(|message| wrong("claude", message))?;
+    arcade
+        .load(&read)
+        .map_err(|message| wrong("arcade", message))
 }
 
 fn parse(text: &str, origin: &Origin) -> Result<Scenario, ScenarioError> {

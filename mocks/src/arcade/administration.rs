@@ -100,7 +100,10 @@ impl Administration {
 /// The last characters of a secret that is long enough to lose them.
 fn hint(value: &str) -> String {
     let length = value.chars().count();
-    value.chars().skip(length.saturating_sub(length.min(12) / 4)).collect()
+    value
+        .chars()
+        .skip(length.saturating_sub(length.min(12) / 4))
+        .collect()
 }
 
 /// A client's secret goes in and does not come out.

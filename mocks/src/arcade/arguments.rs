@@ -36,7 +36,9 @@ fn fits(value: &Value, schema: &Value) -> Result<(), String> {
         return Err(format!("must be of type {kind}, not {}", named(value)));
     }
     let among = |value: &Value| {
-        let listed = schema["enum"].as_array().filter(|listed| !listed.is_empty());
+        let listed = schema["enum"]
+            .as_array()
+            .filter(|listed| !listed.is_empty());
         listed.is_none_or(|listed| listed.contains(value))
     };
     let inner = schema["inner_val_type"].as_str();
@@ -49,7 +51,10 @@ fn fits(value: &Value, schema: &Value) -> Result<(), String> {
                 ));
             }
             if !among(item) {
-                return Err(format!("has an item {index} that is none of {}", schema["enum"]));
+                return Err(format!(
+                    "has an item {index} that is none of {}",
+                    schema["enum"]
+                ));
             }
         }
         return Ok(());
@@ -64,7 +69,9 @@ fn fits(value: &Value, schema: &Value) -> Result<(), String> {
 fn is(value: &Value, kind: &str) -> bool {
     match kind {
         "string" => value.is_string(),
-        "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|it| it.fract() == 0.0),
+        "integer" => {
+            value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|it| it.fract() == 0.0)
+        }
         "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "array" => value.is_array(),
@@ -94,8 +101,16 @@ mod tests {
         let parameter = |name: &str, required: bool, schema: Value| json!({"name": name, "required": required, "value_schema": schema});
         let parameters = [
             parameter("a", true, json!({"val_type": "integer"})),
-            parameter("b", false, json!({"val_type": "string", "enum": ["x", "y"]})),
-            parameter("c", false, json!({"val_type": "array", "inner_val_type": "number"})),
+            parameter(
+                "b",
+                false,
+                json!({"val_type": "string", "enum": ["x", "y"]}),
+            ),
+            parameter(
+                "c",
+                false,
+                json!({"val_type": "array", "inner_val_type": "number"}),
+            ),
         ];
         let check = |input: Value| check(&parameters, &input);
         assert_eq!(check(json!({"a": 1, "b": "x", "c": [1, 2.5]})), Ok(()));

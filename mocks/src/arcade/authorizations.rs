@@ -78,10 +78,14 @@ impl Wanted {
         if !requirement.is_object() {
             return Err(Refusal::bad("auth_requirement is required".to_owned()));
         }
-        let provider = requirement["provider_id"].as_str().or(requirement["id"].as_str());
+        let provider = requirement["provider_id"]
+            .as_str()
+            .or(requirement["id"].as_str());
         let provider = provider.filter(|provider| !provider.is_empty());
         let provider = provider.ok_or_else(|| {
-            Refusal::bad("auth_requirement.provider_id or auth_requirement.id is required".to_owned())
+            Refusal::bad(
+                "auth_requirement.provider_id or auth_requirement.id is required".to_owned(),
+            )
         })?;
         let scopes = match &requirement["oauth2"]["scopes"] {
             Value::Null => Vec::new(),
@@ -156,7 +160,11 @@ impl Authorizations {
     pub(super) fn begin(&self, user: &str, wanted: Option<Wanted>, base: &str) -> Value {
         let mut all = lock(&self.all);
         let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
-        let id = draw::id("ac_", self.stage.seed, &["authorization", &number.to_string()]);
+        let id = draw::id(
+            "ac_",
+            self.stage.seed,
+            &["authorization", &number.to_string()],
+        );
         let Some(wanted) = wanted else {
             return json!({"id": id, "status": "completed", "user_id": user, "scopes": [], "context": {}});
         };
@@ -195,8 +203,7 @@ impl Authorizations {
         let until = Instant::now() + wait;
         loop {
             let changed = self.changed.notified();
-            let (due, standing, shown) =
-                self.with(id, |it| (it.due, it.standing(), it.shown()))?;
+            let (due, standing, shown) = self.with(id, |it| (it.due, it.standing(), it.shown()))?;
             if standing != Standing::Pending || Instant::now() >= until {
                 return Ok(shown);
             }
@@ -226,7 +233,9 @@ impl Authorizations {
 
     pub(super) fn standing(&self, user: &str, wanted: &Wanted) -> Standing {
         let all = lock(&self.all);
-        let mine = all.values().filter(|it| it.user == user && it.wanted.covers(wanted));
+        let mine = all
+            .values()
+            .filter(|it| it.user == user && it.wanted.covers(wanted));
         let standings: Vec<Standing> = mine.map(Authorization::standing).collect();
         let has = |standing| standings.contains(&standing).then_some(standing);
         has(Standing::Completed)
@@ -259,7 +268,9 @@ impl Authorizations {
         match (method, rest) {
             ("GET", [_]) => {
                 let all = lock(&self.all);
-                let completed = all.values().filter(|it| it.standing() == Standing::Completed);
+                let completed = all
+                    .values()
+                    .filter(|it| it.standing() == Standing::Completed);
                 let shown = completed.map(|it| {
                     json!({
                         "id": it.id,
@@ -285,7 +296,9 @@ impl Authorizations {
 
     fn with<T>(&self, id: &str, then: impl FnOnce(&mut Authorization) -> T) -> Result<T, Refusal> {
         let mut all = lock(&self.all);
-        let found = all.values_mut().find(|authorization| authorization.id == id);
+        let found = all
+            .values_mut()
+            .find(|authorization| authorization.id == id);
         found
             .map(then)
             .ok_or_else(|| Refusal::not_found(&format!("authorization `{id}` not found")))

@@ -1,4 +1,4 @@
-//! `chat/completions`, OpenAI's shape: text, and nothing that needs a model.
+//! `chat/completions`, in the shape of `OpenAI`: text, and nothing that needs a model.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,17 @@ use crate::stage::Stage;
 
 /// The answer to a conversation.
 pub(super) fn completion(stage: &Stage, body: &Value) -> Result<Value, Refusal> {
-    let messages = body["messages"].as_array().filter(|messages| !messages.is_empty());
+    let messages = body["messages"]
+        .as_array()
+        .filter(|messages| !messages.is_empty());
     let messages = messages.ok_or_else(|| Refusal::bad("messages is required".to_owned()))?;
-    let last = messages.iter().rev().find(|message| message["role"] == "user");
-    let question = last.and_then(|message| message["content"].as_str()).unwrap_or_default();
+    let last = messages
+        .iter()
+        .rev()
+        .find(|message| message["role"] == "user");
+    let question = last
+        .and_then(|message| message["content"].as_str())
+        .unwrap_or_default();
     let text = format!("This is an answer to: {question}");
     let tokens = |text: &str| text.len().div_ceil(4);
     let (prompt, spoken) = (tokens(&body["messages"].to_string()), tokens(&text));

@@ -81,7 +81,10 @@ fn property(parameter: &Value) -> Value {
     };
     let val_type = schema["val_type"].as_str().unwrap_or("json");
     let mut property = json!({"type": kind(val_type)});
-    if let Some(description) = parameter["description"].as_str().filter(|it| !it.is_empty()) {
+    if let Some(description) = parameter["description"]
+        .as_str()
+        .filter(|it| !it.is_empty())
+    {
         property["description"] = json!(description);
     }
     let listed = Some(&schema["enum"]).filter(|listed| listed.is_array());

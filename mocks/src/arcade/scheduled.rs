@@ -36,12 +36,11 @@ impl Scheduled {
                 "run_at must be a time such as 2026-11-23T12:00:00, not `{run_at}`"
             ))
         };
-        let at = match run_at.parse::<Timestamp>() {
-            Ok(at) => at,
-            Err(_) => {
-                let civil: DateTime = run_at.parse().map_err(wrong)?;
-                TimeZone::UTC.to_timestamp(civil).map_err(wrong)?
-            }
+        let at = if let Ok(at) = run_at.parse::<Timestamp>() {
+            at
+        } else {
+            let civil: DateTime = run_at.parse().map_err(wrong)?;
+            TimeZone::UTC.to_timestamp(civil).map_err(wrong)?
         };
         let now = Timestamp::now();
         let tool = &execution.tool;

@@ -37,7 +37,12 @@ pub(super) fn all(scripted: &[ArcadeTool]) -> Vec<Tool> {
     limit["required"] = json!(false);
     let mut tools = vec![
         own("Math.Add", "Adds two numbers", numbers(), How::Add),
-        own("Math.Divide", "Divides one number by another", numbers(), How::Divide),
+        own(
+            "Math.Divide",
+            "Divides one number by another",
+            numbers(),
+            How::Divide,
+        ),
         consented(
             "Github.CreateIssue",
             "Creates an issue in a GitHub repository",
@@ -105,12 +110,18 @@ fn consented(
             scopes: vec![scope.to_owned()],
         }),
         behavior: json!({"read_only": reads, "destructive": false, "idempotent": reads, "open_world": true}),
-        ..own(name, description, parameters, How::Scripted(Box::new(scripted)))
+        ..own(
+            name,
+            description,
+            parameters,
+            How::Scripted(Box::new(scripted)),
+        )
     }
 }
 
 fn of_script(tool: &ArcadeTool) -> Tool {
-    let behavior = json!({"read_only": false, "destructive": false, "idempotent": false, "open_world": true});
+    let behavior =
+        json!({"read_only": false, "destructive": false, "idempotent": false, "open_world": true});
     Tool {
         name: tool.name.clone(),
         version: "1.0.0".to_owned(),
@@ -172,7 +183,10 @@ impl Tool {
         let scopes = authorization["oauth2"]["scopes"].as_array();
         Some(Self {
             name: format!("{toolkit}.{name}"),
-            version: definition["toolkit"]["version"].as_str().unwrap_or("1.0.0").to_owned(),
+            version: definition["toolkit"]["version"]
+                .as_str()
+                .unwrap_or("1.0.0")
+                .to_owned(),
             description: text(&definition["description"]),
             parameters: parameters(&definition["input"]),
             authorization: authorization.is_object().then(|| ToolAuthorization {
@@ -191,7 +205,9 @@ impl Tool {
 
     /// Its name without the toolkit's.
     pub(super) fn short(&self) -> &str {
-        self.name.split_once('.').map_or(&self.name, |(_, short)| short)
+        self.name
+            .split_once('.')
+            .map_or(&self.name, |(_, short)| short)
     }
 
     /// Names match whatever their case, and with `_` for the dot.

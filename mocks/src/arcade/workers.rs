@@ -102,7 +102,11 @@ impl Workers {
 
     pub(super) async fn create(&self, body: &Value) -> Result<Value, Refusal> {
         let id = super::text(body, "id")?.to_owned();
-        let kind = if body["mcp"].is_object() { "mcp" } else { "http" };
+        let kind = if body["mcp"].is_object() {
+            "mcp"
+        } else {
+            "http"
+        };
         let mut needed = vec!["uri", "retry", "timeout"];
         if kind == "http" {
             needed.push("secret");
@@ -215,7 +219,9 @@ impl Workers {
         match self.ask(&worker, "/tools").await {
             Ok(tools) => {
                 let tools = tools.as_array().into_iter().flatten();
-                let tools = tools.filter_map(|tool| Tool::of_worker(id, tool)).map(Arc::new);
+                let tools = tools
+                    .filter_map(|tool| Tool::of_worker(id, tool))
+                    .map(Arc::new);
                 let tools = tools.collect();
                 if let Some(worker) = lock(&self.all).get_mut(id) {
                     worker.tools = Some(tools);
@@ -227,10 +233,20 @@ impl Workers {
 
     async fn ask(&self, worker: &Worker, path: &str) -> Result<Value, String> {
         let url = worker.url(path);
-        let request = self.http.get(&url).timeout(PATIENCE).bearer_auth(worker.token());
-        let reply = request.send().await.map_err(|error| format!("{url}: {error}"))?;
+        let request = self
+            .http
+            .get(&url)
+            .timeout(PATIENCE)
+            .bearer_auth(worker.token());
+        let reply = request
+            .send()
+            .await
+            .map_err(|error| format!("{url}: {error}"))?;
         let status = reply.status();
-        let text = reply.text().await.map_err(|error| format!("{url}: {error}"))?;
+        let text = reply
+            .text()
+            .await
+            .map_err(|error| format!("{url}: {error}"))?;
         if !status.is_success() {
             return Err(format!("{url} answered {status}: {text:.200}"));
         }
@@ -270,12 +286,18 @@ impl Workers {
 
     async fn call(&self, worker: &Worker, body: &Value) -> Result<Value, Failure> {
         let url = worker.url("/tools/invoke");
-        let seconds = worker.settings["timeout"].as_u64().filter(|seconds| *seconds > 0);
+        let seconds = worker.settings["timeout"]
+            .as_u64()
+            .filter(|seconds| *seconds > 0);
         let timeout = seconds.map_or(TIMEOUT, Duration::from_secs);
         let retries = worker.settings["retry"].as_u64().unwrap_or_default();
         let mut attempt = 0;
         loop {
-            let request = self.http.post(&url).timeout(timeout).bearer_auth(worker.token());
+            let request = self
+                .http
+                .post(&url)
+                .timeout(timeout)
+                .bearer_auth(worker.token());
             let failure = match request.json(body).send().await {
                 Ok(reply) if reply.status().is_success() => {
                     let text = reply.text().await.unwrap_or_default();
@@ -293,7 +315,10 @@ impl Workers {
                     };
                     let status = reply.status();
                     let text = reply.text().await.unwrap_or_default();
-                    return Err(Failure(kind, format!("{url} answered {status}: {text:.200}")));
+                    return Err(Failure(
+                        kind,
+                        format!("{url} answered {status}: {text:.200}"),
+                    ));
                 }
                 Err(error) if error.is_timeout() => {
                     Failure("NETWORK_TRANSPORT_RUNTIME_TIMEOUT", error.to_string())
@@ -340,12 +365,14 @@ fn enabled(body: &Value) -> Result<Option<bool>, Refusal> {
 
 fn check(settings: &Value, kind: &str) -> Result<(), Refusal> {
     let uri = settings["uri"].as_str();
-    if !uri.is_some_and(|uri| reqwest::Url::parse(uri).is_ok()) {
+    if uri.is_none_or(|uri| reqwest::Url::parse(uri).is_err()) {
         return Err(Refusal::bad(format!("{kind}.uri must be a URL")));
     }
     for name in ["retry", "timeout"] {
         if !settings[name].is_u64() {
-            return Err(Refusal::bad(format!("{kind}.{name} must be a whole number")));
+            return Err(Refusal::bad(format!(
+                "{kind}.{name} must be a whole number"
+            )));
         }
     }
     if kind == "http" && !settings["secret"].is_string() {
@@ -364,7 +391,10 @@ mod tests {
         let parts: Vec<&str> = signed.split('.').collect();
         let claims = BASE64_URL_SAFE_NO_PAD.decode(parts[1]).unwrap();
         let claims: Value = serde_json::from_slice(&claims).unwrap();
-        assert_eq!((&claims["aud"], &claims["ver"]), (&json!("worker"), &json!("1")));
+        assert_eq!(
+            (&claims["aud"], &claims["ver"]),
+            (&json!("worker"), &json!("1"))
+        );
         let mut mac = Hmac::<Sha256>::new_from_slice(b"s3cret").unwrap();
         mac.update(format!("{}.{}", parts[0], parts[1]).as_bytes());
         let signature = BASE64_URL_SAFE_NO_PAD.decode(parts[2]).unwrap();

@@ -62,11 +62,7 @@ struct Request {
 }
 
 /// Takes a batch and sees to it that it ends.
-pub(super) fn create(
-    claude: &Arc<Claude>,
-    caller: &Caller,
-    body: &[u8],
-) -> Result<Value, Problem> {
+pub(super) fn create(claude: &Arc<Claude>, caller: &Caller, body: &[u8]) -> Result<Value, Problem> {
     let posted: Posted = serde_json::from_slice(body)
         .map_err(|error| Problem::invalid(format!("requests: {error}")))?;
     let requests = posted.requests;
@@ -165,7 +161,11 @@ fn answer(claude: &Claude, caller: &Caller, params: &[u8]) -> Result<Value, Prob
     conversation.call = claude.stage.count(&conversation.question);
     let turn = claude.turn(&body, &conversation)?;
     let model = accepted.model;
-    let plan = claude.plan(&accepted.blocks, model, claude.stage.journal.clock().now_ns());
+    let plan = claude.plan(
+        &accepted.blocks,
+        model,
+        claude.stage.journal.clock().now_ns(),
+    );
     lock(&claude.prompt_cache).commit(&plan);
     let number = conversation.call.to_string();
     let frame = Frame {
@@ -195,7 +195,11 @@ impl Batch {
     fn shown(&self, base: &str) -> Value {
         let at = |time: Timestamp| time.to_string();
         let expires = self.created.saturating_add(EXPIRY).unwrap_or(self.created);
-        let processing = if self.ended.is_some() { 0 } else { self.requests };
+        let processing = if self.ended.is_some() {
+            0
+        } else {
+            self.requests
+        };
         let status = match (self.ended, self.cancelled) {
             (Some(_), _) => "ended",
             (None, Some(_)) => "canceling",
@@ -235,7 +239,10 @@ impl Batches {
     ) -> Result<Value, Problem> {
         let batches = lock(&self.batches);
         let mine = batches.values().rev().filter(|batch| batch.key == key);
-        pages::page(&mine.map(|batch| batch.shown(base)).collect::<Vec<_>>(), query)
+        pages::page(
+            &mine.map(|batch| batch.shown(base)).collect::<Vec<_>>(),
+            query,
+        )
     }
 
     pub(super) fn shown(&self, key: &str, id: &str, base: &str) -> Result<Value, Problem> {

@@ -15,7 +15,9 @@ fn of(schema: &Value, root: &Value, depth: usize) -> Value {
         return Value::Null;
     }
     if let Some(pointer) = schema["$ref"].as_str() {
-        let target = pointer.strip_prefix('#').and_then(|path| root.pointer(path));
+        let target = pointer
+            .strip_prefix('#')
+            .and_then(|path| root.pointer(path));
         return target.map_or(Value::Null, |target| of(target, root, depth + 1));
     }
     for given in ["const", "default"] {
@@ -58,11 +60,16 @@ fn merged(schema: &Value, all: &[Value], root: &Value) -> Value {
     let mut whole = schema.as_object().cloned().unwrap_or_default();
     whole.remove("allOf");
     for part in all {
-        let target = part["$ref"].as_str().and_then(|path| root.pointer(path.strip_prefix('#')?));
+        let target = part["$ref"]
+            .as_str()
+            .and_then(|path| root.pointer(path.strip_prefix('#')?));
         for (name, value) in target.unwrap_or(part).as_object().into_iter().flatten() {
             match (whole.get_mut(name), value) {
                 (Some(Value::Object(fields)), Value::Object(more)) => {
-                    fields.extend(more.iter().map(|(name, field)| (name.clone(), field.clone())));
+                    fields.extend(
+                        more.iter()
+                            .map(|(name, field)| (name.clone(), field.clone())),
+                    );
                 }
                 (Some(Value::Array(items)), Value::Array(more)) => items.extend(more.clone()),
                 _ => {
@@ -91,7 +98,10 @@ fn string(schema: &Value) -> String {
     if !known.is_empty() {
         return known.to_owned();
     }
-    if let Some(text) = schema["pattern"].as_str().and_then(|pattern| matching(pattern, schema)) {
+    if let Some(text) = schema["pattern"]
+        .as_str()
+        .and_then(|pattern| matching(pattern, schema))
+    {
         return text;
     }
     let least = schema["minLength"].as_u64().unwrap_or_default();
@@ -118,19 +128,29 @@ fn spell(tree: &regex_syntax::hir::Hir, least: usize, text: &mut String) {
             let ranges = class.ranges();
             let mut starts = ranges.iter().map(|range| {
                 let wanted = ['a', 'A', '0'].into_iter();
-                wanted.into_iter().find(|it| (range.start()..=range.end()).contains(it))
+                wanted
+                    .into_iter()
+                    .find(|it| (range.start()..=range.end()).contains(it))
             });
-            let first = ranges.first().map(regex_syntax::hir::ClassUnicodeRange::start);
+            let first = ranges
+                .first()
+                .map(regex_syntax::hir::ClassUnicodeRange::start);
             text.extend(starts.find_map(|start| start).or(first));
         }
         HirKind::Class(Class::Bytes(class)) => {
-            text.extend(class.ranges().first().map(|range| char::from(range.start())));
+            text.extend(
+                class
+                    .ranges()
+                    .first()
+                    .map(|range| char::from(range.start())),
+            );
         }
         HirKind::Repetition(repetition) => {
             let most = repetition.max.unwrap_or(u32::MAX);
             let mut count = repetition.min;
             // As often as a `minLength` wants it, where it may be repeated.
-            while count < most && text.len() + usize::try_from(count).unwrap_or(usize::MAX) < least {
+            while count < most && text.len() + usize::try_from(count).unwrap_or(usize::MAX) < least
+            {
                 count += 1;
             }
             for _ in 0..count.min(4096) {
@@ -139,12 +159,18 @@ fn spell(tree: &regex_syntax::hir::Hir, least: usize, text: &mut String) {
         }
         HirKind::Capture(capture) => spell(&capture.sub, least, text),
         HirKind::Concat(parts) => parts.iter().for_each(|part| spell(part, least, text)),
-        HirKind::Alternation(parts) => parts.first().into_iter().for_each(|part| spell(part, least, text)),
+        HirKind::Alternation(parts) => parts
+            .first()
+            .into_iter()
+            .for_each(|part| spell(part, least, text)),
         HirKind::Empty | HirKind::Look(_) => {}
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "what is rounded is checked to be small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is rounded is checked to be small"
+)]
 fn number(schema: &Value, whole: bool) -> Value {
     let bound = |name: &str| schema[name].as_f64();
     let step = bound("multipleOf").filter(|step| *step > 0.0);

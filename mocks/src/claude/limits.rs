@@ -92,6 +92,7 @@ impl Limits {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
         reason = "tokens of one request; seconds of at most a minute"
     )]
     pub(crate) fn take(
@@ -111,7 +112,9 @@ impl Limits {
             ]
             .map(|limit| Bucket::full(limit, now_ns))
         });
-        buckets.iter_mut().for_each(|bucket| bucket.refill(now_ns));
+        for bucket in buckets.iter_mut() {
+            bucket.refill(now_ns);
+        }
         // What is read from the prompt cache does not count.
         let input = usage.input_tokens + usage.cache_creation_input_tokens;
         let wanted = [1.0, input as f64, usage.output_tokens as f64];
@@ -121,7 +124,10 @@ impl Limits {
             .map(|(bucket, wanted)| bucket.wait(wanted))
             .fold(0.0, f64::max);
         if wait > 0.0 {
-            let over = buckets.iter().zip(wanted).position(|(bucket, wanted)| bucket.wait(wanted) > 0.0);
+            let over = buckets
+                .iter()
+                .zip(wanted)
+                .position(|(bucket, wanted)| bucket.wait(wanted) > 0.0);
             let of = ["requests", "input tokens", "output tokens"][over.unwrap_or_default()];
             let limit = buckets[over.unwrap_or_default()].limit();
             let mut headers = headers(buckets);
@@ -157,15 +163,42 @@ fn headers(buckets: &[Bucket; 3]) -> Headers {
     let [requests, input, output] = buckets;
     let thousands = |tokens: u64| (tokens.saturating_add(500) / 1000 * 1000).to_string();
     vec![
-        ("anthropic-ratelimit-requests-limit", requests.limit().to_string()),
-        ("anthropic-ratelimit-requests-remaining", requests.left().to_string()),
-        ("anthropic-ratelimit-requests-reset", reset(requests.full_at(now))),
-        ("anthropic-ratelimit-input-tokens-limit", input.limit().to_string()),
-        ("anthropic-ratelimit-input-tokens-remaining", thousands(input.left())),
-        ("anthropic-ratelimit-input-tokens-reset", reset(input.full_at(now))),
-        ("anthropic-ratelimit-output-tokens-limit", output.limit().to_string()),
-        ("anthropic-ratelimit-output-tokens-remaining", thousands(output.left())),
-        ("anthropic-ratelimit-output-tokens-reset", reset(output.full_at(now))),
+        (
+            "anthropic-ratelimit-requests-limit",
+            requests.limit().to_string(),
+        ),
+        (
+            "anthropic-ratelimit-requests-remaining",
+            requests.left().to_string(),
+        ),
+        (
+            "anthropic-ratelimit-requests-reset",
+            reset(requests.full_at(now)),
+        ),
+        (
+            "anthropic-ratelimit-input-tokens-limit",
+            input.limit().to_string(),
+        ),
+        (
+            "anthropic-ratelimit-input-tokens-remaining",
+            thousands(input.left()),
+        ),
+        (
+            "anthropic-ratelimit-input-tokens-reset",
+            reset(input.full_at(now)),
+        ),
+        (
+            "anthropic-ratelimit-output-tokens-limit",
+            output.limit().to_string(),
+        ),
+        (
+            "anthropic-ratelimit-output-tokens-remaining",
+            thousands(output.left()),
+        ),
+        (
+            "anthropic-ratelimit-output-tokens-reset",
+            reset(output.full_at(now)),
+        ),
         (
             "anthropic-ratelimit-tokens-limit",
             (input.limit() + output.limit()).to_string(),
@@ -200,7 +233,10 @@ mod tests {
         let second = 1_000_000_000;
         let take = |now_ns| limits.take("key", "model", &usage, now_ns);
         let left = |headers: &Headers, name: &str| {
-            headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+            headers
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.clone())
         };
         let first = take(0).ok().unwrap();
         let remaining = "anthropic-ratelimit-input-tokens-remaining";
@@ -208,7 +244,10 @@ mod tests {
         assert!(take(0).is_ok());
         let exceeded = take(0).err().unwrap();
         assert_eq!(exceeded.problem.status, 429);
-        assert_eq!(left(&exceeded.headers, "retry-after").as_deref(), Some("30"));
+        assert_eq!(
+            left(&exceeded.headers, "retry-after").as_deref(),
+            Some("30")
+        );
         assert!(limits.take("other", "model", &usage, 0).is_ok());
         assert!(take(29 * second).is_err());
         assert!(take(30 * second).is_ok());

@@ -45,7 +45,13 @@ pub(crate) struct Frame<'a> {
 
 impl Message {
     pub(crate) fn new(reply: Reply, frame: &Frame<'_>) -> Self {
-        let Frame { body, plan, seed, identity, .. } = *frame;
+        let Frame {
+            body,
+            plan,
+            seed,
+            identity,
+            ..
+        } = *frame;
         let limit = body["max_tokens"].as_u64().unwrap_or(u64::MAX);
         let mut said = Said {
             thinking: reply.thinking,
@@ -167,7 +173,10 @@ impl Message {
             spoken += event.tokens;
             let at = match delays.total {
                 _ if !paced || index == 0 => Duration::ZERO,
-                Some(total) => delays.first_byte + (total - delays.first_byte) * index / last,
+                Some(total) => {
+                    let after = total.saturating_sub(delays.first_byte);
+                    delays.first_byte + after * index / last
+                }
                 None => delays.first_byte + speaking(spoken, delays),
             };
             let bytes = written(&event.data);
@@ -182,7 +191,9 @@ impl Message {
         start["stop_reason"] = Value::Null;
         start["stop_sequence"] = Value::Null;
         start["usage"]["output_tokens"] = json!(1);
-        let mut events = vec![Event::of(json!({"type": "message_start", "message": start}))];
+        let mut events = vec![Event::of(
+            json!({"type": "message_start", "message": start}),
+        )];
         for (index, block) in self.content.iter().enumerate() {
             let (opening, deltas) = deltas(block);
             events.push(Event::of(
@@ -197,7 +208,9 @@ impl Message {
                     tokens,
                 });
             }
-            events.push(Event::of(json!({"type": "content_block_stop", "index": index})));
+            events.push(Event::of(
+                json!({"type": "content_block_stop", "index": index}),
+            ));
         }
         let mut usage = json!(self.used.usage);
         if self.thinking_tokens > 0 {
@@ -246,7 +259,10 @@ impl Said {
 
     /// Says no more than so many tokens.
     fn limit(&mut self, limit: u64) {
-        let thought = self.thinking.as_ref().map_or(0, |thinking| tokens(thinking.len()));
+        let thought = self
+            .thinking
+            .as_ref()
+            .map_or(0, |thinking| tokens(thinking.len()));
         let left = limit.saturating_sub(thought);
         if limit == 0 {
             self.thinking = None;
@@ -282,8 +298,12 @@ fn deltas(block: &Value) -> (Value, Vec<(Value, u64)>) {
     let mut opening = block.clone();
     if let Some(text) = block["text"].as_str() {
         opening["text"] = json!("");
-        let deltas = pieces(text)
-            .map(|piece| (json!({"type": "text_delta", "text": piece}), tokens(piece.len())));
+        let deltas = pieces(text).map(|piece| {
+            (
+                json!({"type": "text_delta", "text": piece}),
+                tokens(piece.len()),
+            )
+        });
         return (opening, deltas.collect());
     }
     if let Some(thinking) = block["thinking"].as_str() {
@@ -341,7 +361,10 @@ fn input_deltas(input: &Value) -> Vec<(Value, u64)> {
         .into_iter()
         .map(|fragment| {
             let spoken = tokens(fragment.len());
-            (json!({"type": "input_json_delta", "partial_json": fragment}), spoken)
+            (
+                json!({"type": "input_json_delta", "partial_json": fragment}),
+                spoken,
+            )
         })
         .collect()
 }

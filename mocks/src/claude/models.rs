@@ -10,6 +10,10 @@ use crate::journal::Usage;
 /// A model as the Messages API offers it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a column of the table"
+)]
 pub(crate) struct Model {
     /// Its id.
     pub(crate) id: String,
@@ -78,9 +82,8 @@ const BATCH: f64 = 0.5;
 const ONLY_US: f64 = 1.1;
 
 /// The table of `GET /v1/models`, newest first.
-static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("models.json")).expect("a test reads it")
-});
+static MODELS: LazyLock<Vec<Model>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("models.json")).expect("a test reads it"));
 
 /// All models, newest first.
 pub(crate) fn all() -> &'static [Model] {
@@ -140,7 +143,9 @@ impl Model {
         if used.only_us {
             per_token *= ONLY_US;
         }
-        let short_lived = usage.cache_creation_input_tokens.saturating_sub(used.written_1h);
+        let short_lived = usage
+            .cache_creation_input_tokens
+            .saturating_sub(used.written_1h);
         let output = usage.output_tokens as f64 * price.output;
         let served = usage.input_tokens as f64 * price.input
             + short_lived as f64 * price.input * WRITE_5M

@@ -18,7 +18,9 @@ fn field<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
 
 /// The models that are asked for.
 pub(super) fn models(query: &Query) -> Result<Value, Problem> {
-    let lifecycles = query.iter().filter(|(key, _)| key == "lifecycle[]" || key == "lifecycle");
+    let lifecycles = query
+        .iter()
+        .filter(|(key, _)| key == "lifecycle[]" || key == "lifecycle");
     let lifecycles: Vec<&str> = lifecycles.map(|(_, value)| value.as_str()).collect();
     for lifecycle in &lifecycles {
         if !["active", "deprecated", "retired"].contains(lifecycle) {

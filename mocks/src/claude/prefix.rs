@@ -62,11 +62,18 @@ struct Request<'a> {
     #[serde(borrow, default)]
     thinking: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    output_config: Option<&'a RawValue>,
+    output_config: Option<OutputConfig<'a>>,
     #[serde(borrow, default)]
     speed: Option<&'a RawValue>,
     #[serde(default)]
     cache_control: Option<Value>,
+}
+
+/// Of what is asked of the output, only the effort is in the prompt.
+#[derive(Deserialize)]
+struct OutputConfig<'a> {
+    #[serde(borrow, default)]
+    effort: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -123,7 +130,8 @@ pub(crate) fn blocks(
     }
     chain.mix("tool_choice", request.tool_choice.map(RawValue::get));
     chain.mix("thinking", request.thinking.map(RawValue::get));
-    chain.mix("output_config", request.output_config.map(RawValue::get));
+    let effort = request.output_config.and_then(|config| config.effort);
+    chain.mix("effort", effort.map(RawValue::get));
     chain.mix("images", toggles.images.then_some("some"));
     for message in &request.messages {
         chain.push_content(message.role.get(), message.content)?;

@@ -45,7 +45,9 @@ impl Problem {
         Self::of_status(
             status,
             match status {
-                429 => "This request would exceed your organization's rate limit. Please try again later.",
+                429 => {
+                    "This request would exceed your organization's rate limit. Please try again later."
+                }
                 500 => "Internal server error",
                 529 => "Overloaded",
                 _ => "Injected by the scenario",

@@ -42,10 +42,35 @@ pub(crate) struct PromptCache {
     swept: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// A prefix: when it ends as written for five minutes and as written for an hour; 0 is never written. Requests that could
+/// not yet see each other may have written both.
+#[derive(Clone, Copy, Debug, Default)]
 struct Stored {
-    ttl: Ttl,
-    expires_ns: u64,
+    five_minutes: u64,
+    one_hour: u64,
+}
+
+impl Stored {
+    fn ends(&self) -> u64 {
+        self.five_minutes.max(self.one_hour)
+    }
+
+    fn of(&mut self, ttl: Ttl) -> &mut u64 {
+        match ttl {
+            Ttl::FiveMinutes => &mut self.five_minutes,
+            Ttl::OneHour => &mut self.one_hour,
+        }
+    }
+
+    /// Whatever still lives, lives on for its own time to live.
+    fn refresh(&mut self, now_ns: u64) {
+        for ttl in [Ttl::FiveMinutes, Ttl::OneHour] {
+            let ends = self.of(ttl);
+            if *ends > now_ns {
+                *ends = (*ends).max(now_ns + ttl.ns());
+            }
+        }
+    }
 }
 
 /// How a request's input divides, and what it will write.
@@ -82,7 +107,7 @@ impl PromptCache {
             .find_map(|(from, _)| self.look_back(&blocks[..=*from], started_ns, rules.look_back));
         let read = hit.map_or(0, |hit| blocks[hit].tokens);
         if let Some(stored) = hit.and_then(|hit| self.entries.get_mut(&blocks[hit].hash)) {
-            stored.expires_ns = stored.expires_ns.max(started_ns + stored.ttl.ns());
+            stored.refresh(started_ns);
         }
         let last_1h = breakpoints
             .iter()
@@ -102,8 +127,14 @@ impl PromptCache {
                 let to = breakpoints.last().map_or(0, |(index, _)| index + 1);
                 blocks[..to].iter().map(|block| (block.hash, ttl)).collect()
             } else {
-                let own = breakpoints.iter().filter(|(index, _)| Some(*index) != hit);
-                own.map(|(index, ttl)| (blocks[*index].hash, *ttl)).collect()
+                let living = |hash| {
+                    let stored = self.entries.get(hash);
+                    stored.is_some_and(|stored| stored.ends() > started_ns)
+                };
+                let own = breakpoints.iter();
+                let own = own.filter(|(index, _)| !living(&blocks[*index].hash));
+                own.map(|(index, ttl)| (blocks[*index].hash, *ttl))
+                    .collect()
             },
         }
     }
@@ -112,18 +143,12 @@ impl PromptCache {
     pub(crate) fn commit(&mut self, plan: &Plan) {
         if self.entries.len() > SWEEP.max(2 * self.swept) {
             self.entries
-                .retain(|_, stored| stored.expires_ns > plan.started_ns);
+                .retain(|_, stored| stored.ends() > plan.started_ns);
             self.swept = self.entries.len();
         }
         for (hash, ttl) in &plan.writes {
-            let fresh = Stored {
-                ttl: *ttl,
-                expires_ns: plan.started_ns + ttl.ns(),
-            };
-            let stored = self.entries.entry(*hash).or_insert(fresh);
-            if stored.expires_ns <= plan.started_ns {
-                *stored = fresh;
-            }
+            let ends = self.entries.entry(*hash).or_default().of(*ttl);
+            *ends = (*ends).max(plan.started_ns + ttl.ns());
         }
     }
 
@@ -141,11 +166,13 @@ impl PromptCache {
             .find(|(_, block)| {
                 self.entries
                     .get(&block.hash)
-                    .is_some_and(|stored| stored.expires_ns > now_ns)
+                    .is_some_and(|stored| stored.ends() > now_ns)
             })
             .map(|(index, _)| index)
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -224,7 +224,10 @@ fn fill(rule: &Rule, conversation: &Conversation) -> Result<Reply, Problem> {
 }
 
 /// The message that was recorded for the same messages; the error names the nearest one and where it differs.
-pub(crate) fn replayed<'a>(recording: &'a Recording, body: &Value) -> Result<&'a Recorded, Problem> {
+pub(crate) fn replayed<'a>(
+    recording: &'a Recording,
+    body: &Value,
+) -> Result<&'a Recorded, Problem> {
     let asked = messages(body);
     let same = |line: &&Recorded| {
         let recorded = messages(&line.request);
@@ -259,7 +262,9 @@ fn messages(body: &Value) -> &[Value] {
 /// How many messages agree from the first on.
 fn agreeing(one: &[Value], other: &[Value]) -> usize {
     let pairs = one.iter().zip(other);
-    pairs.take_while(|(one, other)| same_message(one, other)).count()
+    pairs
+        .take_while(|(one, other)| same_message(one, other))
+        .count()
 }
 
 /// Where breakpoints stand makes no other message.
@@ -280,7 +285,10 @@ fn same_message(one: &Value, other: &Value) -> bool {
 
 /// Text; or, when a tool is forced, a call of it that is valid under its own schema. Thinks first where it is asked to.
 pub(crate) fn unscripted(body: &Value, conversation: &Conversation) -> Reply {
-    let thinks = matches!(body["thinking"]["type"].as_str(), Some("adaptive" | "enabled"));
+    let thinks = matches!(
+        body["thinking"]["type"].as_str(),
+        Some("adaptive" | "enabled")
+    );
     Reply {
         thinking: thinks.then(|| format!("They ask: {}", conversation.question)),
         ..spoken(body, conversation)

@@ -85,7 +85,10 @@ impl Dialect {
                 )));
             }
         };
-        let named = betas.iter().flat_map(|betas| betas.split(',')).map(str::trim);
+        let named = betas
+            .iter()
+            .flat_map(|betas| betas.split(','))
+            .map(str::trim);
         let unknown: Vec<String> = named
             .filter(|beta| !beta.is_empty() && !is_dated(beta))
             .map(|beta| format!("`{beta}`"))

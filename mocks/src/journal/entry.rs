@@ -185,11 +185,7 @@ impl Entry {
             + self.what.len()
             + self.headers.len()
             + self.request.as_ref().map_or(0, Body::len)
-            + texts
-                .into_iter()
-                .flatten()
-                .map(String::len)
-                .sum::<usize>()
+            + texts.into_iter().flatten().map(String::len).sum::<usize>()
     }
 }
 

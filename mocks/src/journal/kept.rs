@@ -151,7 +151,13 @@ mod tests {
                 })
                 .collect()
         };
-        for (index, limit) in [(0, usize::MAX), (1_023, 3), (2_000, 900), (2_999, 9), (4_000, 1)] {
+        for (index, limit) in [
+            (0, usize::MAX),
+            (1_023, 3),
+            (2_000, 900),
+            (2_999, 9),
+            (4_000, 1),
+        ] {
             assert_eq!(shown(&small, index, limit), shown(&large, index, limit));
         }
     }

@@ -139,15 +139,22 @@ impl Window {
     /// How long until it opens or closes next, or until it is worth asking again.
     pub(crate) fn next_change(&self, ns: u64) -> Option<Duration> {
         let (now, from) = (Duration::from_nanos(ns), self.from.0);
-        let period = self.every.map(|every| every.0).filter(|every| !every.is_zero());
+        let period = self
+            .every
+            .map(|every| every.0)
+            .filter(|every| !every.is_zero());
         let mut begins = from;
         if let (Some(period), Some(since)) = (period, now.checked_sub(from)) {
             let past = since.as_nanos() / period.as_nanos();
             begins += period.saturating_mul(u32::try_from(past).unwrap_or(u32::MAX));
         }
-        let changes = [Some(begins), Some(begins + self.length.0), period.map(|period| begins + period)];
+        let changes = [
+            Some(begins),
+            Some(begins + self.length.0),
+            period.map(|period| begins + period),
+        ];
         let later = changes.into_iter().flatten().filter(|change| *change > now);
-        later.min().map(|change| change - now)
+        later.min().map(|change| change.saturating_sub(now))
     }
 }
 

@@ -45,7 +45,10 @@ impl Latency {
                 empirical.load(read)?;
             }
         }
-        if self.tokens_per_second.is_some_and(|speed| !(speed > 0.0)) {
+        if self
+            .tokens_per_second
+            .is_some_and(|speed| speed.is_nan() || speed <= 0.0)
+        {
             return Err("`tokens_per_second` must be above 0".to_owned());
         }
         Ok(())
@@ -171,6 +174,11 @@ mod tests {
         let error = empirical.load(&read).unwrap_err();
         assert!(error.ends_with("it has the tags miss"), "{error}");
         empirical.log = "other".to_owned();
-        assert!(empirical.load(&read).unwrap_err().contains("cannot be read"));
+        assert!(
+            empirical
+                .load(&read)
+                .unwrap_err()
+                .contains("cannot be read")
+        );
     }
 }

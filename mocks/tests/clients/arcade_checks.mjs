@@ -342,9 +342,7 @@ async function attempt(fact, { run, script }) {
   const options = ['mocks', '--claude', '127.0.0.1:0', '--arcade', '127.0.0.1:0', '--seed', '7'];
   if (script) {
     const file = join(folder, 'script.yaml');
-    const requirement = { level: 'MUST', profile: 'arcade' };
-    const scenario = { id: 'clients.check', title: 'A check of the clients', requirement, steps: [], ...script };
-    writeFileSync(file, JSON.stringify(scenario));
+    writeFileSync(file, JSON.stringify(script));
     options.push('--script', file);
   }
   const mocks = spawn(fact, options, { stdio: ['ignore', 'pipe', 'inherit'] });

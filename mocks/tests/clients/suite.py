@@ -37,8 +37,7 @@ class Mocks:
         arguments = [fact, "mocks", "--claude", "127.0.0.1:0", "--arcade", "127.0.0.1:0", "--seed", "7"]
         if script is not None:
             self.file = tempfile.NamedTemporaryFile("w", suffix=".yaml")
-            scenario = {"id": "clients.check", "title": "A check of the clients", "steps": [], **script}
-            json.dump(scenario, self.file)
+            json.dump(script, self.file)
             self.file.flush()
             arguments += ["--script", self.file.name]
         if mutant is not None:

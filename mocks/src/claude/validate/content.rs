@@ -87,7 +87,12 @@ pub(super) fn messages(body: &Value, model: &Model, strict: bool) -> Result<(), 
         }
         if let Some(turn) = &mut current {
             let optional = index == last && role == "assistant";
-            content((index, optional, strict), &message["content"], before.as_ref(), turn)?;
+            content(
+                (index, optional, strict),
+                &message["content"],
+                before.as_ref(),
+                turn,
+            )?;
         }
     }
     if messages[0]["role"] != "user" {
@@ -145,7 +150,10 @@ fn system_message(messages: &[Value], index: usize, model: &Model) -> Result<(),
         ));
     }
     let role = |index: usize| messages.get(index).map(|message| &message["role"]);
-    let after_user = index.checked_sub(1).and_then(role).is_some_and(|role| role == "user");
+    let after_user = index
+        .checked_sub(1)
+        .and_then(role)
+        .is_some_and(|role| role == "user");
     let before_assistant = role(index + 1).is_none_or(|role| role == "assistant");
     if !after_user || !before_assistant {
         return Err(Problem::invalid(format!(
@@ -254,7 +262,11 @@ fn other(
             let source = object(&source_at, &block["source"])?;
             let kinds = ["base64", "url", "file", "text", "content"];
             let kinds = if kind == "image" { &kinds[..3] } else { &kinds };
-            let source_kind = choice(&format!("{source_at}.type"), &block["source"]["type"], kinds)?;
+            let source_kind = choice(
+                &format!("{source_at}.type"),
+                &block["source"]["type"],
+                kinds,
+            )?;
             let field = |name: &str| {
                 let value = source.get(name).unwrap_or(&Value::Null);
                 text(&format!("{source_at}.{source_kind}.{name}"), value)
@@ -298,7 +310,11 @@ fn other(
             "{at}: `{kind}` blocks can only be in `assistant` messages"
         ))),
         "thinking" => {
-            only(at, fields, &["type", "thinking", "signature", "cache_control"])?;
+            only(
+                at,
+                fields,
+                &["type", "thinking", "signature", "cache_control"],
+            )?;
             text(&format!("{at}.thinking"), &block["thinking"])?;
             text(&format!("{at}.signature"), &block["signature"]).map(drop)
         }
@@ -316,7 +332,9 @@ fn other(
 
 /// Under the new version a user's text brings no citations.
 fn no_citations(place: Place<'_>, block: &Value) -> Result<(), Problem> {
-    let cited = block["citations"].as_array().is_some_and(|them| !them.is_empty());
+    let cited = block["citations"]
+        .as_array()
+        .is_some_and(|them| !them.is_empty());
     if cited && place.strict && place.role == "user" {
         return Err(Problem::invalid(format!(
             "{}.citations: Extra inputs are not permitted",
@@ -349,7 +367,15 @@ fn tool_use<'a>(
             "{at}: `tool_use` blocks can only be in `assistant` messages"
         )));
     }
-    let known = ["type", "id", "name", "input", "caller", "toolset_name", "cache_control"];
+    let known = [
+        "type",
+        "id",
+        "name",
+        "input",
+        "caller",
+        "toolset_name",
+        "cache_control",
+    ];
     only(at, fields, &known)?;
     let id = identifier(&format!("{at}.id"), &block["id"])?;
     let name = text(&format!("{at}.name"), &block["name"])?;
@@ -368,7 +394,17 @@ fn tool_result<'a>(
     fields: &Map<String, Value>,
 ) -> Result<&'a str, Problem> {
     let at = place.at;
-    only(at, fields, &["type", "tool_use_id", "content", "is_error", "cache_control"])?;
+    only(
+        at,
+        fields,
+        &[
+            "type",
+            "tool_use_id",
+            "content",
+            "is_error",
+            "cache_control",
+        ],
+    )?;
     let id = identifier(&format!("{at}.tool_use_id"), &block["tool_use_id"])?;
     boolean(&format!("{at}.is_error"), fields.get("is_error"))?;
     let content_at = format!("{at}.content");

@@ -42,8 +42,16 @@ fn at(place: &str, schema: &Value) -> Result<(), String> {
                     at(&format!("{place}/{index}"), schema)?;
                 }
             }
-            "items" | "additionalProperties" | "not" | "if" | "then" | "else" | "contains"
-            | "propertyNames" | "unevaluatedItems" | "unevaluatedProperties" => at(&place, value)?,
+            "items"
+            | "additionalProperties"
+            | "not"
+            | "if"
+            | "then"
+            | "else"
+            | "contains"
+            | "propertyNames"
+            | "unevaluatedItems"
+            | "unevaluatedProperties" => at(&place, value)?,
             "required" => {
                 let names = value.as_array();
                 let fits = names.is_some_and(|names| names.iter().all(Value::is_string));

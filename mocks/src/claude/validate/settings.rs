@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::Purpose;
-use super::fields::{boolean, choice, extra, given, integer, list, nullable_text, number, object, only, text};
+use super::fields::{
+    boolean, choice, extra, given, integer, list, nullable_text, number, object, only, text,
+};
 use super::schema;
 use crate::claude::models::Model;
 use crate::claude::problem::Problem;
@@ -28,7 +30,10 @@ pub(super) fn all(body: &Value, model: &Model, purpose: Purpose) -> Result<(), P
     }
     if let Some(sequences) = field("stop_sequences") {
         for (index, sequence) in list("stop_sequences", sequences)?.iter().enumerate() {
-            if text(&format!("stop_sequences.{index}"), sequence)?.trim().is_empty() {
+            if text(&format!("stop_sequences.{index}"), sequence)?
+                .trim()
+                .is_empty()
+            {
                 return Err(Problem::invalid(
                     "stop_sequences: each stop sequence must contain non-whitespace",
                 ));
@@ -114,7 +119,10 @@ fn thinking<'a>(
             only(&at, fields, &["type", "budget_tokens", "display"])?;
             let budget_at = format!("{at}.budget_tokens");
             let budget = integer(&budget_at, &thinking["budget_tokens"], 1024)?;
-            if body["max_tokens"].as_u64().is_some_and(|limit| limit > 0 && budget >= limit) {
+            if body["max_tokens"]
+                .as_u64()
+                .is_some_and(|limit| limit > 0 && budget >= limit)
+            {
                 return Err(Problem::invalid(
                     "`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size",
                 ));
@@ -124,7 +132,11 @@ fn thinking<'a>(
         _ => only(&at, fields, &["type"])?,
     }
     if let Some(display) = fields.get("display").filter(|value| !value.is_null()) {
-        choice(&format!("{at}.display"), display, &["summarized", "omitted"])?;
+        choice(
+            &format!("{at}.display"),
+            display,
+            &["summarized", "omitted"],
+        )?;
     }
     Ok(Some(kind))
 }
@@ -135,7 +147,11 @@ fn output_config(config: Option<&Value>, model: &Model) -> Result<bool, Problem>
         return Ok(false);
     };
     let fields = object("output_config", config)?;
-    only("output_config", fields, &["effort", "format", "task_budget"])?;
+    only(
+        "output_config",
+        fields,
+        &["effort", "format", "task_budget"],
+    )?;
     if let Some(effort) = fields.get("effort").filter(|value| !value.is_null()) {
         let levels = ["low", "medium", "high", "xhigh", "max"];
         let effort = choice("output_config.effort", effort, &levels)?;

@@ -55,7 +55,10 @@ pub(super) fn all(body: &Value, model: &Model) -> Result<(), Problem> {
     let mut names = BTreeSet::new();
     for (index, tool) in tools.iter().enumerate() {
         let fields = object(&format!("tools.{index}"), tool)?;
-        if let Some(kind) = fields.get("type").filter(|kind| *kind != "custom" && !kind.is_null()) {
+        if let Some(kind) = fields
+            .get("type")
+            .filter(|kind| *kind != "custom" && !kind.is_null())
+        {
             let kind = text(&format!("tools.{index}.type"), kind)?;
             if !KNOWN.contains(&kind) {
                 return Err(Problem::invalid(format!(
