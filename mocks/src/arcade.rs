@@ -275,9 +275,11 @@ impl Arcade {
                     Value::Null
                 };
                 if let ["user_connections", ..] = rest {
-                    return self.authorizations.connections(method, rest, |all| {
-                        page(&query, all.len(), |range| all[range].to_vec())
-                    });
+                    return self
+                        .authorizations
+                        .connections(method, rest, &query, |all| {
+                            page(&query, all.len(), |range| all[range].to_vec())
+                        });
                 }
                 self.administration.answer(method, rest, &body, &query)
             }
@@ -329,6 +331,12 @@ impl Arcade {
         if let Some(toolkit) = query.text("toolkit") {
             tools.retain(|tool| tool.toolkit().eq_ignore_ascii_case(toolkit));
         }
+        if let Some(filter) = query
+            .text("filter")
+            .and_then(|it| serde_json::from_str(it).ok())
+        {
+            tools.retain(|tool| tool.behaves(&filter));
+        }
         tools
     }
 
@@ -355,7 +363,8 @@ impl Arcade {
             let wanted = Wanted::of(tool)?;
             Some(self.authorizations.standing(user, &wanted))
         });
-        let mut definition = tool.definition(status);
+        let mut definition =
+            tool.definition(status, |key| self.administration.secret(key).is_some());
         if !formats.is_empty() {
             let formatted = formats
                 .iter()
@@ -506,8 +515,18 @@ impl Arcade {
         match &tool.worker {
             Some(worker) => {
                 let token = Wanted::of(tool).map(|wanted| self.authorizations.token(user, &wanted));
+                let secrets = tool.secrets.iter().filter_map(|key| {
+                    let value = self.administration.secret(key)?;
+                    Some(json!({"key": key, "value": value}))
+                });
+                let context = json!({
+                    "authorization": token.map(|token| json!({"token": token, "user_info": {}})),
+                    "secrets": secrets.collect::<Vec<_>>(),
+                    "metadata": [],
+                    "user_id": user,
+                });
                 self.workers
-                    .invoke(worker, tool, (input, user, token), id)
+                    .invoke(worker, tool, (input, context), id)
                     .await
             }
             None => tool.run(input),

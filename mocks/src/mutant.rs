@@ -200,7 +200,7 @@ impl Mutant {
             Self::FailureSucceeds if fails => body["success"] = json!(true),
             Self::NoTotal => remove(body, "total_count"),
             Self::ErrorWithoutName if *status >= 400 => remove(body, "name"),
-            Self::Unauthorized401 if *status == 403 => *status = 401,
+            Self::Unauthorized401 if body["name"] == "tool_authorization_required" => *status = 401,
             Self::NoToken if body.get("context").is_some() => body["context"] = json!({}),
             Self::Seconds if body["duration"].is_number() => {
                 body["duration"] = json!(body["duration"].as_f64().unwrap_or_default() / 1e3);
@@ -303,13 +303,16 @@ fn remove(body: &mut Value, field: &str) {
 
 /// Every tool of a page, or the one that there is.
 fn each_tool(body: &mut Value, spoil: &dyn Fn(&mut Value)) {
-    match body["items"].as_array_mut() {
+    match body.get_mut("items").and_then(Value::as_array_mut) {
         Some(items) => items.iter_mut().for_each(spoil),
         None => spoil(body),
     }
 }
 
 fn respell(tool: &mut Value) {
+    if tool.get("message").is_some() {
+        return;
+    }
     for place in ["/name", "/function/name"] {
         if let Some(name) = tool.pointer_mut(place)
             && let Some(text) = name.as_str()

@@ -14,7 +14,8 @@ use crate::stage::lock;
 #[derive(Debug, Default)]
 pub(super) struct Administration {
     providers: Mutex<BTreeMap<String, Value>>,
-    secrets: Mutex<BTreeMap<String, Value>>,
+    /// What is shown of a secret, and the secret.
+    secrets: Mutex<BTreeMap<String, (Value, String)>>,
 }
 
 impl Administration {
@@ -26,12 +27,20 @@ impl Administration {
     pub(super) fn answer(&self, method: &str, rest: &[&str], body: &Value, query: &Query) -> Reply {
         match (method, rest) {
             ("GET", ["secrets"]) => {
-                let items: Vec<Value> = lock(&self.secrets).values().cloned().collect();
+                let items: Vec<Value> = {
+                    let secrets = lock(&self.secrets);
+                    secrets.values().map(|(shown, _)| shown.clone()).collect()
+                };
                 page(query, items.len(), |range| items[range].to_vec())
             }
             ("POST" | "PUT", ["secrets", key]) => self.keep(key, body),
             ("DELETE", ["secrets", id]) => {
-                lock(&self.secrets).retain(|key, secret| key != id && secret["id"] != *id);
+                let mut secrets = lock(&self.secrets);
+                let before = secrets.len();
+                secrets.retain(|key, (secret, _)| key != id && secret["id"] != *id);
+                if secrets.len() == before {
+                    return Err(Refusal::not_found(&format!("secret `{id}` not found")));
+                }
                 Ok(Answer::new(204, "application/json", ""))
             }
             ("GET", ["auth_providers"]) => {
@@ -81,6 +90,12 @@ impl Administration {
         }
     }
 
+    /// A secret itself, for the tool that needs it.
+    pub(super) fn secret(&self, key: &str) -> Option<String> {
+        let secrets = lock(&self.secrets);
+        secrets.get(key).map(|(_, value)| value.clone())
+    }
+
     fn keep(&self, key: &str, body: &Value) -> Reply {
         let value = text(body, "value")?;
         let now = jiff::Timestamp::now().to_string();
@@ -92,7 +107,7 @@ impl Administration {
             "created_at": now,
             "updated_at": now,
         });
-        lock(&self.secrets).insert(key.to_owned(), secret.clone());
+        lock(&self.secrets).insert(key.to_owned(), (secret.clone(), value.to_owned()));
         Ok(Answer::json(200, &secret))
     }
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::Reply;
 use super::refusal::Refusal;
 use super::tools::Tool;
+use super::{Query, Reply};
 use crate::body::Answer;
 use crate::draw;
 use crate::stage::{Stage, lock};
@@ -263,14 +263,21 @@ impl Authorizations {
         &self,
         method: &str,
         rest: &[&str],
+        query: &Query,
         page: impl FnOnce(&[Value]) -> Reply,
     ) -> Reply {
         match (method, rest) {
             ("GET", [_]) => {
                 let all = lock(&self.all);
-                let completed = all
-                    .values()
-                    .filter(|it| it.standing() == Standing::Completed);
+                let is = |names: [&str; 2], value: &str| {
+                    let wanted = names.iter().find_map(|name| query.text(name));
+                    wanted.is_none_or(|wanted| wanted == value)
+                };
+                let completed = all.values().filter(|it| {
+                    it.standing() == Standing::Completed
+                        && is(["provider[id]", "provider_id"], &it.wanted.provider)
+                        && is(["user[id]", "user_id"], &it.user)
+                });
                 let shown = completed.map(|it| {
                     json!({
                         "id": it.id,

@@ -15,6 +15,8 @@ pub(super) struct Tool {
     pub(super) description: String,
     pub(super) parameters: Vec<Value>,
     pub(super) authorization: Option<ToolAuthorization>,
+    /// The keys of the secrets that it needs.
+    pub(super) secrets: Vec<String>,
     /// The worker that runs it.
     pub(super) worker: Option<String>,
     behavior: Value,
@@ -85,6 +87,7 @@ fn own(name: &str, description: &str, parameters: Vec<Value>, how: How) -> Tool 
         description: description.to_owned(),
         parameters,
         authorization: None,
+        secrets: Vec::new(),
         worker: None,
         behavior: json!({"read_only": true, "destructive": false, "idempotent": true, "open_world": false}),
         how,
@@ -128,6 +131,7 @@ fn of_script(tool: &ArcadeTool) -> Tool {
         description: tool.description.clone(),
         parameters: parameters(&tool.input),
         authorization: tool.authorization.clone(),
+        secrets: Vec::new(),
         worker: None,
         behavior: tool.behavior.clone().unwrap_or(behavior),
         how: How::Scripted(Box::new(tool.clone())),
@@ -181,6 +185,7 @@ impl Tool {
         let authorization = &definition["requirements"]["authorization"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let scopes = authorization["oauth2"]["scopes"].as_array();
+        let secrets = definition["requirements"]["secrets"].as_array();
         Some(Self {
             name: format!("{toolkit}.{name}"),
             version: definition["toolkit"]["version"]
@@ -193,6 +198,11 @@ impl Tool {
                 provider_id: text(&authorization["provider_id"]),
                 scopes: scopes.into_iter().flatten().map(text).collect(),
             }),
+            secrets: secrets
+                .into_iter()
+                .flatten()
+                .map(|secret| text(&secret["key"]))
+                .collect(),
             worker: Some(worker.to_owned()),
             behavior: definition["metadata"]["behavior"].clone(),
             how: How::Worker,
@@ -217,9 +227,19 @@ impl Tool {
     }
 
     /// `ToolDefinition` of the Engine; `standing` is that of the user who asks.
-    pub(super) fn definition(&self, standing: Option<Standing>) -> Value {
+    pub(super) fn definition(
+        &self,
+        standing: Option<Standing>,
+        is_kept: impl Fn(&str) -> bool,
+    ) -> Value {
         let name = &self.name;
-        let met = self.authorization.is_none() || standing == Some(Standing::Completed);
+        let consented = self.authorization.is_none() || standing == Some(Standing::Completed);
+        let met = consented && self.secrets.iter().all(|key| is_kept(key));
+        let secrets = self
+            .secrets
+            .iter()
+            .map(|key| json!({"key": key, "met": is_kept(key), "status_reason": ""}));
+        let secrets: Vec<Value> = secrets.collect();
         let authorization = self.authorization.as_ref().map(|needed| {
             json!({
                 "id": format!("arcade-{}", needed.provider_id),
@@ -239,9 +259,17 @@ impl Tool {
             "toolkit": {"name": self.toolkit(), "version": self.version, "description": ""},
             "input": {"parameters": self.parameters},
             "output": {"available_modes": ["value", "error"], "description": "", "value_schema": {"val_type": "json"}},
-            "requirements": {"met": met, "authorization": authorization, "secrets": []},
+            "requirements": {"met": met, "authorization": authorization, "secrets": secrets},
             "metadata": {"behavior": self.behavior, "classification": {"service_domains": []}, "extras": {}},
         })
+    }
+
+    /// Whether its behavior is as `{"read_only": true, …}` wants it.
+    pub(super) fn behaves(&self, wanted: &Value) -> bool {
+        let wanted = wanted.as_object().into_iter().flatten();
+        wanted
+            .filter(|(name, _)| self.behavior.get(name.as_str()).is_some())
+            .all(|(name, value)| self.behavior[name] == *value)
     }
 
     /// The `output` of an execution with good arguments: a value or an error.

@@ -258,7 +258,7 @@ impl Workers {
         &self,
         id: &str,
         tool: &Tool,
-        (input, user, token): (&Value, &str, Option<String>),
+        (input, context): (&Value, Value),
         execution: &str,
     ) -> Value {
         let error = |Failure(kind, why)| json!({"error": tool.error(kind, 500, &why)});
@@ -271,12 +271,7 @@ impl Workers {
             "created_at": Timestamp::now().to_string(),
             "tool": {"name": tool.short(), "toolkit": tool.toolkit(), "version": tool.version},
             "inputs": input,
-            "context": {
-                "authorization": token.map(|token| json!({"token": token, "user_info": {}})),
-                "secrets": [],
-                "metadata": [],
-                "user_id": user,
-            },
+            "context": context,
         });
         match self.call(&worker, &request).await {
             Ok(reply) => output(&reply),
