@@ -1,22 +1,17 @@
 // What the official `@arcadeai/arcadejs` must find at the Arcade mock: `node arcade_checks.mjs FACT`, where it is installed.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { all, check as checked, fails, main } from './suite.mjs';
 
 const arcade = createRequire(process.cwd() + '/')('@arcadeai/arcadejs');
-const CHECKS = [];
 
-/** Registers a check: `run` gets the address of an Arcade mock that does as `script` says. */
+/** Registers a check: `run` gets the address of the Arcade mock. */
 function check(name, run, script) {
-  CHECKS.push({ name, run, script });
+  checked(name, ({ arcade }) => run(arcade), script);
 }
 
 function connect(url, options = {}) {
@@ -46,23 +41,6 @@ async function queue(url, ...rules) {
 async function settle(url, authorization, how = 'complete') {
   const reply = await ask(url, 'POST', `/_mock/authorizations/${authorization.id}/${how}`, {});
   assert.equal(reply.status, 200);
-}
-
-/** Awaits a failure of exactly this class. */
-async function fails(kind, promise) {
-  try {
-    await promise;
-  } catch (error) {
-    assert.equal(error.constructor, kind, `${error.constructor.name}: ${error.message}`);
-    return error;
-  }
-  assert.fail(`expected ${kind.name}`);
-}
-
-async function all(page) {
-  const items = [];
-  for await (const item of page) items.push(item);
-  return items;
 }
 
 function add(client) {
@@ -335,47 +313,5 @@ check('a chat is answered in the shape of OpenAI', async (url) => {
   assert.ok(message.content);
   assert.equal(chat.usage.total_tokens, chat.usage.prompt_tokens + chat.usage.completion_tokens);
 });
-
-/** Runs one check against mocks of its own; returns what went wrong, or nothing. */
-async function attempt(fact, { run, script }) {
-  const folder = mkdtempSync(join(tmpdir(), 'arcade-checks-'));
-  const options = ['mocks', '--claude', '127.0.0.1:0', '--arcade', '127.0.0.1:0', '--seed', '7'];
-  if (script) {
-    const file = join(folder, 'script.yaml');
-    writeFileSync(file, JSON.stringify(script));
-    options.push('--script', file);
-  }
-  const mocks = spawn(fact, options, { stdio: ['ignore', 'pipe', 'inherit'] });
-  const ended = once(mocks, 'close');
-  try {
-    const { value: line } = await createInterface(mocks.stdout)[Symbol.asyncIterator]().next();
-    if (!line) throw new Error(`${fact} ${options.join(' ')} did not start`);
-    await run(JSON.parse(line).arcade);
-  } catch (error) {
-    return error.stack;
-  } finally {
-    mocks.kill();
-    await ended;
-    rmSync(folder, { recursive: true });
-  }
-}
-
-async function main(fact) {
-  const began = performance.now();
-  const waiting = [...CHECKS];
-  let failed = 0;
-  const lane = async () => {
-    for (let next = waiting.shift(); next; next = waiting.shift()) {
-      const trouble = await attempt(fact, next);
-      if (!trouble) continue;
-      failed += 1;
-      console.log(`FAILED ${next.name}\n${trouble}`);
-    }
-  };
-  await Promise.all([lane(), lane(), lane(), lane()]);
-  const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  console.log(`${CHECKS.length - failed} of ${CHECKS.length} checks passed in ${seconds} s`);
-  process.exitCode = failed ? 1 : 0;
-}
 
 await main(process.argv[2]);
