@@ -446,7 +446,7 @@ impl Claude {
             Ok(headers) => headers,
             Err(exceeded) => {
                 let answer = exceeded.problem.answer(&request_id);
-                let answer = with(answer, &exceeded.headers);
+                let answer = with(answer, exceeded.headers);
                 arrived.recording.entry.scheduled_ns = 0;
                 let answer = self.dress(answer, &arrived, &request_id);
                 return Some(answer.into_response(arrived.recording));
@@ -459,7 +459,7 @@ impl Claude {
             message.ends(&delays)
         };
         arrived.recording.entry.scheduled_ns = ns(due);
-        let mut answer = with(message.answer(stream, &delays), &limited);
+        let mut answer = with(message.answer(stream, &delays), limited);
         if let Some(fault) = &fault {
             fault.strike(&mut answer, |status| {
                 message::written(&Problem::injected(status).json(&request_id))
@@ -557,10 +557,10 @@ impl Claude {
     }
 }
 
-fn with(answer: Answer, headers: &limits::Headers) -> Answer {
-    headers
-        .iter()
-        .fold(answer, |answer, (name, value)| answer.header(name, value))
+fn with(mut answer: Answer, headers: limits::Headers) -> Answer {
+    answer.headers.reserve(headers.len() + 4);
+    answer.headers.extend(headers);
+    answer
 }
 
 fn ns(duration: Duration) -> u64 {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use super::problem::Problem;
@@ -28,7 +30,7 @@ struct Bucket {
 }
 
 /// Headers, by name.
-pub(crate) type Headers = Vec<(&'static str, String)>;
+pub(crate) type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// A request that is over a limit.
 pub(crate) struct Exceeded {
@@ -131,7 +133,7 @@ impl Limits {
             let of = ["requests", "input tokens", "output tokens"][over.unwrap_or_default()];
             let limit = buckets[over.unwrap_or_default()].limit();
             let mut headers = headers(buckets);
-            headers.push(("retry-after", (wait.ceil() as u64).max(1).to_string()));
+            headers.push((RETRY_AFTER, HeaderValue::from((wait.ceil() as u64).max(1))));
             return Err(Exceeded {
                 problem: Problem::of_status(
                     429,
@@ -151,68 +153,49 @@ impl Limits {
 
 fn headers(buckets: &[Bucket; 3]) -> Headers {
     let now = Timestamp::now();
-    let mut known: Option<(i64, String)> = None;
+    let mut known: Option<(i64, HeaderValue)> = None;
     let mut reset = |second: i64| match &known {
-        Some((same, text)) if *same == second => text.clone(),
+        Some((same, value)) if *same == second => value.clone(),
         _ => {
             let text = Timestamp::from_second(second).unwrap_or(now).to_string();
-            known = Some((second, text.clone()));
-            text
+            let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from(second));
+            known = Some((second, value.clone()));
+            value
         }
     };
     let [requests, input, output] = buckets;
-    let thousands = |tokens: u64| (tokens.saturating_add(500) / 1000 * 1000).to_string();
-    vec![
-        (
-            "anthropic-ratelimit-requests-limit",
-            requests.limit().to_string(),
-        ),
-        (
-            "anthropic-ratelimit-requests-remaining",
-            requests.left().to_string(),
-        ),
-        (
-            "anthropic-ratelimit-requests-reset",
-            reset(requests.full_at(now)),
-        ),
-        (
-            "anthropic-ratelimit-input-tokens-limit",
-            input.limit().to_string(),
-        ),
-        (
-            "anthropic-ratelimit-input-tokens-remaining",
-            thousands(input.left()),
-        ),
-        (
-            "anthropic-ratelimit-input-tokens-reset",
-            reset(input.full_at(now)),
-        ),
-        (
-            "anthropic-ratelimit-output-tokens-limit",
-            output.limit().to_string(),
-        ),
-        (
-            "anthropic-ratelimit-output-tokens-remaining",
-            thousands(output.left()),
-        ),
-        (
-            "anthropic-ratelimit-output-tokens-reset",
-            reset(output.full_at(now)),
-        ),
-        (
-            "anthropic-ratelimit-tokens-limit",
-            (input.limit() + output.limit()).to_string(),
-        ),
-        (
-            "anthropic-ratelimit-tokens-remaining",
-            thousands(input.left() + output.left()),
-        ),
-        (
-            "anthropic-ratelimit-tokens-reset",
-            reset(input.full_at(now).max(output.full_at(now))),
-        ),
-    ]
+    let thousands = |tokens: u64| HeaderValue::from(tokens.saturating_add(500) / 1000 * 1000);
+    let values = [
+        requests.limit().into(),
+        requests.left().into(),
+        reset(requests.full_at(now)),
+        input.limit().into(),
+        thousands(input.left()),
+        reset(input.full_at(now)),
+        output.limit().into(),
+        thousands(output.left()),
+        reset(output.full_at(now)),
+        (input.limit() + output.limit()).into(),
+        thousands(input.left() + output.left()),
+        reset(input.full_at(now).max(output.full_at(now))),
+    ];
+    NAMES.into_iter().zip(values).collect()
 }
+
+const NAMES: [HeaderName; 12] = [
+    HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-reset"),
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-output-tokens-reset"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -232,11 +215,9 @@ mod tests {
         };
         let second = 1_000_000_000;
         let take = |now_ns| limits.take("key", "model", &usage, now_ns);
-        let left = |headers: &Headers, name: &str| {
-            headers
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| value.clone())
+        let left = |headers: &Headers, name: &str| -> Option<String> {
+            let found = headers.iter().find(|(known, _)| known == name);
+            found.and_then(|(_, value)| value.to_str().ok().map(str::to_owned))
         };
         let first = take(0).ok().unwrap();
         let remaining = "anthropic-ratelimit-input-tokens-remaining";

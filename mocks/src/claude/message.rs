@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::models::Used;
@@ -29,6 +30,47 @@ pub(crate) struct Message {
     speed: Value,
     diagnostics: Option<Value>,
     pub(crate) used: Used,
+}
+
+/// A message as it is written.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    role: &'static str,
+    model: &'static str,
+    content: &'a [Value],
+    stop_reason: &'a str,
+    stop_sequence: Option<&'a str>,
+    stop_details: Option<Value>,
+    usage: ShownUsage<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnostics: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct ShownUsage<'a> {
+    #[serde(flatten)]
+    tokens: Usage,
+    cache_creation: CacheCreation,
+    service_tier: &'static str,
+    inference_geo: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens_details: Option<Details>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: u64,
+    ephemeral_1h_input_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct Details {
+    thinking_tokens: u64,
 }
 
 /// What a message is made of besides what Claude says.
@@ -120,37 +162,41 @@ impl Message {
         }
     }
 
-    pub(crate) fn json(&self) -> Value {
+    fn shown(&self) -> Shown<'_> {
         let used = &self.used;
-        let mut usage = json!(used.usage);
-        usage["cache_creation"] = json!({
-            "ephemeral_5m_input_tokens": used.usage.cache_creation_input_tokens - used.written_1h,
-            "ephemeral_1h_input_tokens": used.written_1h,
-        });
-        usage["service_tier"] = json!(if used.batch { "batch" } else { "standard" });
-        usage["inference_geo"] = json!(if used.only_us { "us" } else { "global" });
-        if self.thinking_tokens > 0 {
-            usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking_tokens});
+        Shown {
+            id: &self.id,
+            kind: "message",
+            role: "assistant",
+            model: self.model,
+            content: &self.content,
+            stop_reason: &self.stop_reason,
+            stop_sequence: self.stop_sequence.as_deref(),
+            stop_details: (self.stop_reason == "refusal")
+                .then(|| json!({"type": "refusal", "category": null, "explanation": null})),
+            usage: ShownUsage {
+                tokens: used.usage,
+                cache_creation: CacheCreation {
+                    ephemeral_5m_input_tokens: used.usage.cache_creation_input_tokens
+                        - used.written_1h,
+                    ephemeral_1h_input_tokens: used.written_1h,
+                },
+                service_tier: if used.batch { "batch" } else { "standard" },
+                inference_geo: if used.only_us { "us" } else { "global" },
+                output_tokens_details: self.details(),
+                speed: self.speed.as_str(),
+            },
+            diagnostics: self.diagnostics.as_ref(),
         }
-        if self.speed.is_string() {
-            usage["speed"] = self.speed.clone();
-        }
-        let refused = self.stop_reason == "refusal";
-        let mut message = json!({
-            "id": self.id,
-            "type": "message",
-            "role": "assistant",
-            "model": self.model,
-            "content": self.content,
-            "stop_reason": self.stop_reason,
-            "stop_sequence": self.stop_sequence,
-            "stop_details": refused.then(|| json!({"type": "refusal", "category": null, "explanation": null})),
-            "usage": usage,
-        });
-        if let Some(diagnostics) = &self.diagnostics {
-            message["diagnostics"] = diagnostics.clone();
-        }
-        message
+    }
+
+    fn details(&self) -> Option<Details> {
+        let thinking_tokens = self.thinking_tokens;
+        (thinking_tokens > 0).then_some(Details { thinking_tokens })
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!(self.shown())
     }
 
     /// When all has been said, counted from the request.
@@ -163,7 +209,8 @@ impl Message {
 
     pub(crate) fn answer(&self, stream: bool, delays: &Delays) -> Answer {
         if !stream {
-            return Answer::json(200, &self.json());
+            let body = serde_json::to_vec(&self.shown()).unwrap_or_default();
+            return Answer::new(200, "application/json", body);
         }
         let events = self.events();
         let last = u32::try_from(events.len() - 1).unwrap_or(1).max(1);
@@ -213,8 +260,8 @@ impl Message {
             ));
         }
         let mut usage = json!(self.used.usage);
-        if self.thinking_tokens > 0 {
-            usage["output_tokens_details"] = json!({"thinking_tokens": self.thinking_tokens});
+        if let Some(details) = self.details() {
+            usage["output_tokens_details"] = json!(details);
         }
         events.push(Event::of(json!({
             "type": "message_delta",
