@@ -415,3 +415,57 @@ fn input_deltas(input: &Value) -> Vec<(Value, u64)> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_stream_says_what_the_message_says(
+            thinking in proptest::option::of("\\PC{1,80}"),
+            text in any::<String>(),
+            input in proptest::collection::btree_map("\\PC{0,8}", any::<String>(), 0..4),
+        ) {
+            let reply = Reply {
+                thinking,
+                text: Some(text),
+                calls: vec![("tool".to_owned(), json!(input))],
+                ..Reply::default()
+            };
+            let body = json!({"max_tokens": 100_000});
+            let plan = Plan::default();
+            let frame = Frame { body: &body, model: "m", plan: &plan, seed: 1, identity: ["q", "1"], batch: false };
+            let message = Message::new(reply, &frame);
+            let answer = message.answer(true, &Delays::default());
+            let mut blocks: Vec<Value> = Vec::new();
+            let mut fragments = String::new();
+            for chunk in &answer.chunks {
+                let written = std::str::from_utf8(&chunk.bytes).unwrap();
+                let (name, data) = written.strip_suffix("\n\n").unwrap().split_once("\ndata: ").unwrap();
+                prop_assert!(!data.contains('\n'));
+                let event: Value = serde_json::from_str(data).unwrap();
+                prop_assert_eq!(name, format!("event: {}", event["type"].as_str().unwrap()));
+                let delta = &event["delta"];
+                match event["type"].as_str().unwrap() {
+                    "content_block_start" => blocks.push(event["content_block"].clone()),
+                    "content_block_delta" => {
+                        let block = blocks.last_mut().unwrap();
+                        for field in ["text", "thinking", "signature"] {
+                            if let Some(more) = delta[field].as_str() {
+                                block[field] = json!(block[field].as_str().unwrap().to_owned() + more);
+                            }
+                        }
+                        fragments.push_str(delta["partial_json"].as_str().unwrap_or_default());
+                    }
+                    _ => {}
+                }
+            }
+            if let Some(call) = blocks.last_mut() {
+                call["input"] = serde_json::from_str(&fragments).unwrap_or(json!({}));
+            }
+            prop_assert_eq!(&json!(blocks), &message.json()["content"]);
+        }
+    }
+}

@@ -155,6 +155,84 @@ pub(super) fn request(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claude::conversation::Conversation;
+    use crate::claude::prefix::{self, Toggles};
+    use crate::claude::reply;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let words = [
+            "text",
+            "user",
+            "assistant",
+            "tool_use",
+            "tool_result",
+            "ephemeral",
+            "object",
+            "",
+            "a",
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            prop::sample::select(words.to_vec()).prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        let names = [
+            "type",
+            "role",
+            "content",
+            "text",
+            "id",
+            "name",
+            "input",
+            "tool_use_id",
+            "cache_control",
+            "source",
+            "input_schema",
+            "properties",
+        ];
+        leaf.prop_recursive(4, 24, 5, move |inner| {
+            let name = prop::sample::select(names.to_vec()).prop_map(str::to_owned);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::hash_map(name, inner, 0..5)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn whatever_stands_in_a_request_it_is_taken_or_refused(
+            field in prop::sample::select([&INPUT[..], &OUTPUT[..]].concat()),
+            value in any_json(),
+            strict in any::<bool>(),
+        ) {
+            let mut body = json!({
+                "model": "claude-sonnet-4-6",
+                "max_tokens": 10,
+                "messages": [{"role": "user", "content": "q"}],
+                "tools": [{"name": "a", "input_schema": {"type": "object"}}],
+            });
+            body[field] = value;
+            let dialect = Dialect { strict, beta: false };
+            let conversation = Conversation::read(&body);
+            for purpose in [Purpose::Message, Purpose::Batch, Purpose::CountTokens] {
+                let taken = request(&body, dialect, purpose);
+                let blocks = prefix::blocks(body.to_string().as_bytes(), Toggles::of(&body), "k", "m");
+                if taken.is_ok() {
+                    prop_assert!(blocks.is_ok() || body.to_string().contains("cache_control"));
+                    reply::unscripted(&body, &conversation);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_beta_is_a_name_with_a_date() {
