@@ -1,4 +1,4 @@
-//! Load for the timing report: `streams ADDRESS COUNT` opens so many streams at once and reads them to their ends;
+//! Load for the timing report: `streams ADDRESS COUNT` opens so many streams and reads them to their ends;
 //! `streams ADDRESS RATE SECONDS` asks so often a second for so long. What `/_mock/timing` then says is what it is about.
 
 #![expect(clippy::print_stdout, reason = "its figures are what it has to say")]
@@ -40,11 +40,10 @@ async fn main() {
     let began = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for question in 0..seconds.map_or(count, |seconds| count * seconds) {
-        if seconds.is_some() {
-            let due = Duration::from_secs(1) * u32::try_from(question).unwrap_or(u32::MAX)
-                / u32::try_from(count).unwrap_or(1);
-            tokio::time::sleep_until((began + due).into()).await;
-        }
+        // Streams begin within a second, so that their events do not all fall due at once.
+        let due = Duration::from_secs(1) * u32::try_from(question).unwrap_or(u32::MAX)
+            / u32::try_from(count).unwrap_or(1);
+        tokio::time::sleep_until((began + due).into()).await;
         tasks.spawn(ask(address.clone(), question, seconds.is_none()));
     }
     let (mut answered, mut failed, mut bytes) = (0, 0, 0);
