@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use axum::response::Response;
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use crate::body::{Answer, Chunk, End};
+use crate::body::{Answer, Chunk, End, Recording};
 use crate::script::{Fault, Millis, RetryAfterForm, Trickle};
 
 /// Faults that `x-mock-scenario` can always name, besides any status.
@@ -57,6 +58,8 @@ pub(crate) fn named(
     let fault = match (status, name) {
         (Some(status), _) => Fault {
             status: Some(status),
+            // A rate limit always says when it ends.
+            retry_after: (status == 429).then_some(Millis(Duration::from_secs(1))),
             ..Fault::default()
         },
         (None, "cut") => Fault {
@@ -82,12 +85,36 @@ pub(crate) fn named(
 
 impl Fault {
     /// Whether the connection is broken off before there is an answer.
-    pub(crate) fn resets_at_once(&self) -> bool {
+    fn resets_at_once(&self) -> bool {
         self.reset && self.cut_after_bytes.is_none() && self.cut_after_events.is_none()
     }
 
+    /// Whether there is no answer but the failure itself.
+    pub(crate) fn refuses(&self) -> bool {
+        let status = self.status.is_some() && self.error_after_events.is_none();
+        status || self.resets_at_once() || self.half_open
+    }
+
+    /// The failure; `error` is the answer of its status.
+    pub(crate) async fn fail(
+        &self,
+        mut recording: Recording,
+        error: impl FnOnce(u16) -> Answer,
+    ) -> Option<Response> {
+        recording.entry.fault = Some(self.describe());
+        if self.half_open {
+            std::future::pending::<()>().await;
+        }
+        let Some(status) = self.status else {
+            return Answer::reset(&recording);
+        };
+        let mut answer = self.advise(error(status));
+        self.strike(&mut answer, |_| Bytes::new());
+        Some(answer.into_response(recording))
+    }
+
     /// What goes with a status: when to come again, and whether.
-    pub(crate) fn advise(&self, mut answer: Answer) -> Answer {
+    fn advise(&self, mut answer: Answer) -> Answer {
         if let Some(Millis(after)) = self.retry_after {
             let (name, value) = match self.retry_after_form {
                 None | Some(RetryAfterForm::Seconds) => (

@@ -25,7 +25,7 @@ const SETTLING: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) parts: Parts,
-    /// From `/v1/` or `/_mock/` on: whatever stands before is a prefix of the client's.
+    /// From `/v1/`, `/_mock/` or `/oauth/` on: whatever stands before is a prefix of the client's.
     pub(crate) path: String,
     /// None when there are more than may be.
     pub(crate) body: Option<Bytes>,
@@ -33,10 +33,14 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
-    /// What stands before the path.
-    pub(crate) fn prefix(&self) -> &str {
+    /// Where this mock is, for the client that asks: its prefix included.
+    pub(crate) fn base(&self) -> String {
+        let host = self.header("host").unwrap_or("localhost");
         let path = self.parts.uri.path();
-        path.strip_suffix(&self.path).unwrap_or_default()
+        format!(
+            "http://{host}{}",
+            path.strip_suffix(&self.path).unwrap_or_default()
+        )
     }
 
     /// A header as text.
@@ -63,7 +67,7 @@ impl Arrived {
 
 /// The part of a path that the mock knows.
 pub(crate) fn known_path(path: &str) -> &str {
-    let known = ["/v1/", "/_mock/", "/worker/"];
+    let known = ["/v1/", "/_mock/", "/oauth/"];
     let at = known.iter().filter_map(|known| path.find(known)).min();
     at.map_or(path, |at| &path[at..])
 }

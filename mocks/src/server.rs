@@ -80,9 +80,8 @@ impl Server {
 
     pub(crate) async fn shutdown(self) {
         self.stop.cancel();
-        let abort = self.task.abort_handle();
-        if tokio::time::timeout(GRACE, self.task).await.is_err() {
-            abort.abort();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a mock's server ended badly");
         }
     }
 }
@@ -186,7 +185,10 @@ impl<S: Service> Front<S> {
                 () = open.cancelled() => orders.reset(),
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
+                    // What stalls would never end.
+                    if tokio::time::timeout(GRACE, connection).await.is_err() {
+                        tracing::trace!("a connection was given up");
+                    }
                 }
             }
         });

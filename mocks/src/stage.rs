@@ -30,6 +30,8 @@ pub(crate) struct Stage {
     faults: Mutex<Faults>,
     outages: Vec<Outage>,
     raw: Mutex<Vec<RawRule>>,
+    /// Those of the script, which a reset brings back.
+    scripted: Vec<RawRule>,
     /// The journal's length at the last reset.
     base: AtomicUsize,
     /// When this mock began, for windows.
@@ -102,7 +104,8 @@ impl Stage {
                 since_ns: now,
             }),
             outages: setting.outages,
-            raw: Mutex::new(setting.raw),
+            raw: Mutex::new(setting.raw.clone()),
+            scripted: setting.raw,
             began_ns: now,
             ids: AtomicU64::new(0),
         }
@@ -235,7 +238,7 @@ impl Stage {
     /// Forgets all calls; the script's faults stay and count from 1 again.
     pub(crate) fn reset(&self) {
         lock(&self.counts).clear();
-        lock(&self.raw).clear();
+        lock(&self.raw).clone_from(&self.scripted);
         lock(&self.faults).counts.clear();
         self.base.store(self.journal.len(), Ordering::SeqCst);
     }

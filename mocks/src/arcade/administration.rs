@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
+use super::Reply;
 use super::refusal::Refusal;
-use super::{Query, Reply, page, text};
+use super::request::{Query, page, text};
 use crate::body::Answer;
 use crate::stage::lock;
 

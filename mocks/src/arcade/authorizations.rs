@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::Reply;
 use super::refusal::Refusal;
+use super::request::Query;
 use super::tools::Tool;
-use super::{Query, Reply};
 use crate::body::Answer;
 use crate::draw;
 use crate::stage::{Stage, lock};

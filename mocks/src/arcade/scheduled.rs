@@ -9,7 +9,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::Execution;
+use super::execution::Execution;
 use super::refusal::Refusal;
 use crate::stage::lock;
 

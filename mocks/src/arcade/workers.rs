@@ -101,7 +101,7 @@ impl Workers {
     }
 
     pub(super) async fn create(&self, body: &Value) -> Result<Value, Refusal> {
-        let id = super::text(body, "id")?.to_owned();
+        let id = super::request::text(body, "id")?.to_owned();
         let kind = if body["mcp"].is_object() {
             "mcp"
         } else {

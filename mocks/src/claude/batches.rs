@@ -13,8 +13,9 @@ use super::conversation::Conversation;
 use super::message::{Frame, Message};
 use super::pages;
 use super::problem::Problem;
+use super::route::{Caller, accept};
 use super::validate::{Dialect, Purpose};
-use super::{Caller, Claude, accept, today};
+use super::{Claude, today};
 use crate::stage::lock;
 
 /// Where batches are made.

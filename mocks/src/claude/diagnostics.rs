@@ -57,19 +57,17 @@ impl Diagnostics {
         messages.insert(id.to_owned(), Prompt::of(model, blocks));
     }
 
-    /// `cache_miss_reason`: null when nothing changed that the cache had.
+    /// `cache_miss_reason`: none when nothing changed that the cache had.
     pub(crate) fn reason(
         &self,
         previous: Option<&str>,
         model: &'static Model,
         blocks: &[Block],
         plan: &Plan,
-    ) -> Value {
-        let Some(previous) = previous else {
-            return Value::Null;
-        };
+    ) -> Option<Value> {
+        let previous = previous?;
         let Some(before) = lock(&self.messages).get(previous).copied() else {
-            return json!({"type": "previous_message_not_found"});
+            return Some(json!({"type": "previous_message_not_found"}));
         };
         let now = Prompt::of(model, blocks);
         let kind = if before.model != now.model {
@@ -81,9 +79,9 @@ impl Diagnostics {
         } else if !blocks.iter().any(|block| Some(block.hash) == before.all) {
             "messages_changed"
         } else {
-            return Value::Null;
+            return None;
         };
         let missed = plan.uncached + plan.write_1h + plan.write_5m;
-        json!({"type": kind, "cache_missed_input_tokens": missed})
+        Some(json!({"type": kind, "cache_missed_input_tokens": missed}))
     }
 }

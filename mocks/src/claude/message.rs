@@ -136,7 +136,7 @@ impl Message {
             stop_sequence: said.stop_sequence,
             thinking_tokens,
             speed: body["speed"].clone(),
-            diagnostics: diagnostics.map(|_| json!({"cache_miss_reason": null})),
+            diagnostics: diagnostics.map(|_| Value::Null),
             used: Used {
                 usage: Usage {
                     input_tokens: plan.uncached,
@@ -156,9 +156,9 @@ impl Message {
     }
 
     /// Says why the cache was missed, to who asked for it.
-    pub(crate) fn diagnose(&mut self, reason: impl FnOnce() -> Value) {
+    pub(crate) fn diagnose(&mut self, reason: impl FnOnce() -> Option<Value>) {
         if let Some(diagnostics) = &mut self.diagnostics {
-            *diagnostics = json!({"cache_miss_reason": reason()});
+            *diagnostics = reason().map_or(Value::Null, |why| json!({"cache_miss_reason": why}));
         }
     }
 

@@ -1,4 +1,7 @@
 //! The models that are served, what they allow, and what their tokens cost from which day on: `models.json` as types.
+//!
+//! Prices, limits of the cache and forced tools are the provider's documentation; days of release and types of thinking
+//! come from third parties, and those of Fable 5.1 and 5.2, Mythos 5 and 5.1 are guesses after their nearest relatives.
 
 use std::sync::LazyLock;
 

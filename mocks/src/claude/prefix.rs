@@ -248,7 +248,7 @@ impl Chain {
             add(&mut self.hash, name);
             add(&mut self.hash, value.get());
             // Two quotes, a colon, and a comma or the opening brace.
-            bytes += name.len() + value.get().len() + 4;
+            bytes += name.len() + compact(value.get()) + 4;
         }
         self.tokens += u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX);
         let kind = (section != "tools")
@@ -289,6 +289,18 @@ impl Chain {
         });
         Ok(())
     }
+}
+
+/// How many bytes JSON has without the white space between its parts.
+fn compact(json: &str) -> usize {
+    let (mut quoted, mut escaped) = (false, false);
+    let counts = |byte: &u8| {
+        let space = !quoted && byte.is_ascii_whitespace();
+        quoted ^= *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        !space
+    };
+    json.as_bytes().iter().copied().filter(counts).count()
 }
 
 fn add(hash: &mut blake3::Hasher, text: &str) {

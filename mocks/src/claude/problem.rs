@@ -10,6 +10,8 @@ pub(crate) struct Problem {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
     message: String,
+    /// `details.error_code`.
+    code: Option<&'static str>,
 }
 
 impl Problem {
@@ -32,7 +34,14 @@ impl Problem {
             status,
             kind,
             message: message.into(),
+            code: None,
         }
+    }
+
+    /// With `details` that name the error for programs.
+    pub(crate) fn coded(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
 
     /// A 400.
@@ -57,11 +66,15 @@ impl Problem {
 
     /// The body of its answer.
     pub(crate) fn json(&self, request_id: &str) -> Value {
-        json!({
+        let mut body = json!({
             "type": "error",
             "error": {"type": self.kind, "message": self.message},
             "request_id": request_id,
-        })
+        });
+        if let Some(code) = self.code {
+            body["error"]["details"] = json!({"error_code": code});
+        }
+        body
     }
 
     pub(crate) fn answer(&self, request_id: &str) -> Answer {

@@ -65,17 +65,13 @@ pub(crate) fn scripted(
         }
         match mismatch(&rule.when, conversation) {
             None => {
-                if let Some(times) = rule.times {
-                    let key = (index, conversation.question.clone());
-                    let count = followed.entry(key).or_default();
-                    if *count >= times {
-                        let why = "it was followed as often as it may";
-                        keep(&mut nearest, (8, index, why));
-                        continue;
-                    }
-                    *count += 1;
+                if follow(rule, (index, &conversation.question), followed) {
+                    return fill(rule, conversation);
                 }
-                return fill(rule, conversation);
+                keep(
+                    &mut nearest,
+                    (8, index, "it was followed as often as it may"),
+                );
             }
             Some((met, why)) => keep(&mut nearest, (met, index, why)),
         }
@@ -114,6 +110,21 @@ fn keep(
     if nearest.is_none_or(|(met, ..)| candidate.0 > met) {
         *nearest = Some(candidate);
     }
+}
+
+/// Counts that a rule is followed, unless it was as often as it may.
+pub(crate) fn follow(
+    rule: &Rule,
+    (index, question): (usize, &str),
+    followed: &mut Followed,
+) -> bool {
+    let Some(times) = rule.times else {
+        return true;
+    };
+    let count = followed.entry((index, question.to_owned())).or_default();
+    let left = *count < times;
+    *count += u32::from(left);
+    left
 }
 
 /// Whether a rule is for this point of a conversation.

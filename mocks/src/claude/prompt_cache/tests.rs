@@ -144,3 +144,18 @@ fn a_string_is_short_for_a_block_of_text_and_the_order_of_keys_matters() {
     assert_eq!(short, hash(r#"[{"type":"text","text":"hello"}]"#));
     assert_ne!(short, hash(r#"[{"text":"hello","type":"text"}]"#));
 }
+
+#[test]
+fn white_space_between_the_parts_of_a_block_is_no_token() {
+    let tokens = |tool: &str| {
+        let body = format!(r#"{{"tools": [{tool}], "messages": []}}"#);
+        prefix::blocks(body.as_bytes(), Toggles::default(), "key", "model").unwrap()[0].tokens
+    };
+    let compact = r#"{"name":"a \\\" b","input_schema":{"type":"object","required":["a b"]}}"#;
+    let spread = r#"{ "name" : "a \\\" b", "input_schema" : { "type": "object",   "required": [ "a b" ] } }"#;
+    assert_eq!(
+        tokens(compact),
+        u64::try_from(compact.len().div_ceil(4)).unwrap()
+    );
+    assert_eq!(tokens(spread), tokens(compact));
+}

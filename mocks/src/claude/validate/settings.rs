@@ -25,6 +25,11 @@ pub(super) fn all(body: &Value, model: &Model, purpose: Purpose) -> Result<(), P
     let fields = object("body", body)?;
     let field = |name| given(fields, name);
     boolean("stream", field("stream"))?;
+    if field("thread").is_some_and(|thread| !thread.is_null()) {
+        // Clients that hear this go on without a thread.
+        let why = "thread: message threads are not supported";
+        return Err(Problem::invalid(why).coded("thread_unsupported_request"));
+    }
     if purpose == Purpose::Batch && field("stream").is_some() {
         return Err(extra("stream"));
     }
