@@ -19,7 +19,8 @@ async fn hunt(target: Target, most: u64) -> Option<Hunt> {
     let config = Config {
         subject: Subject::Sql,
         seed: 11,
-        time: Duration::from_mins(1),
+        // The number ends it: on a busy machine a minute is not enough.
+        time: Duration::from_mins(15),
         most: Some(most),
         database: Request {
             kind: "binaries".into(),
