@@ -25,8 +25,10 @@ pub struct Config {
     pub database_url: String,
     /// Whether a role with more rights ends the start.
     pub role_check: RoleCheck,
-    /// Where audit events last.
+    /// Where grants, sessions, audit events and the like last.
     pub state_dir: PathBuf,
+    /// A Postgres database for all of them but the audit events.
+    pub state_url: Option<SecretString>,
     /// What the file tools may read.
     pub file_roots: Vec<PathBuf>,
     /// What the web tool may reach beyond public addresses, and whom it asks for names.
@@ -142,6 +144,7 @@ impl Config {
             database_url: reader.database(),
             role_check: reader.role_check(),
             state_dir: PathBuf::from(reader.text("FACT_STATE_DIR", "fact-state")),
+            state_url: reader.state_url(),
             file_roots: reader.roots(),
             web: WebConfig {
                 listed: reader.web_allow(),
@@ -239,6 +242,17 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             self.mistakes.push("`DATABASE_URL` cannot be read: it takes `postgres://USER:PASSWORD@HOST:PORT/NAME` or `sqlite:PATH`".into());
         }
         url
+    }
+
+    fn state_url(&mut self) -> Option<SecretString> {
+        let url = self.value("FACT_STATE_URL")?;
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            self.mistakes.push(
+                "`FACT_STATE_URL` cannot be read: it takes `postgres://USER:PASSWORD@HOST:PORT/NAME`"
+                    .into(),
+            );
+        }
+        Some(url.into())
     }
 
     fn role_check(&mut self) -> RoleCheck {

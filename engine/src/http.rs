@@ -10,6 +10,7 @@ mod toolbox;
 use crate::answer::Answering;
 use crate::audit::{Audit, Happening};
 use crate::auth::{Auth, Principal};
+use crate::store::Store;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
@@ -31,6 +32,7 @@ pub(crate) struct Engine {
     pub(crate) answering: Answering,
     pub(crate) auth: Arc<Auth>,
     pub(crate) audit: Audit,
+    pub(crate) store: Store,
     pub(crate) started: Instant,
 }
 

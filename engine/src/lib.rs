@@ -10,6 +10,7 @@ mod http;
 mod mask;
 pub mod metrics;
 pub mod prices;
+pub mod store;
 pub mod tools;
 
 use answer::Answering;
@@ -18,9 +19,11 @@ use auth::Auth;
 use cache::Cache;
 use claude::Claude;
 use config::Config;
-use std::path::PathBuf;
+use secrecy::ExposeSecret as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use store::{Store, StoreError};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 use tools::Tools;
@@ -52,6 +55,9 @@ pub enum ServeError {
     /// The audit log.
     #[error("{0}")]
     Audit(#[from] AuditError),
+    /// What outlives a restart.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// The HTTP client.
     #[error("the HTTP client cannot be built")]
     Client(#[from] reqwest::Error),
@@ -70,6 +76,10 @@ pub async fn serve(
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
     let audit = Audit::open(&config.state_dir)?;
+    let store = match &config.state_url {
+        Some(url) => Store::at_url(url.expose_secret()).await?,
+        None => Store::in_folder(&config.state_dir).await?,
+    };
     let database = Database::connect(DatabaseConfig {
         url: config.database_url.clone(),
         role_check: config.role_check,
@@ -131,6 +141,7 @@ pub async fn serve(
         answering,
         auth,
         audit,
+        store,
         started: Instant::now(),
     };
     tracing::info!(%address, "serving");
@@ -163,13 +174,20 @@ pub async fn serve(
 /// What no tool may read, wherever it lies.
 fn own_files(config: &Config, audit: &Audit) -> Vec<PathBuf> {
     let mut own = vec![audit.path().to_owned(), config.clients_file.clone()];
+    own.extend(with_journals(&config.state_dir.join("state.sqlite")));
     if let Some(path) = config.database_url.strip_prefix("sqlite:") {
-        let path = path.trim_start_matches("//");
-        own.extend(
-            ["", "-wal", "-shm", "-journal"].map(|end| PathBuf::from(format!("{path}{end}"))),
-        );
+        own.extend(with_journals(Path::new(path.trim_start_matches("//"))));
     }
     own
+}
+
+/// A file of `SQLite`'s, and those that it keeps beside it.
+fn with_journals(path: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-shm", "-journal"].map(|end| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        name.into()
+    })
 }
 
 /// Drops answers when what they were read from changes.

@@ -16,6 +16,7 @@ pub(crate) struct Failure {
     message: String,
     details: Option<Value>,
     retry_after_seconds: Option<u64>,
+    query_id: Option<String>,
     trace_id: String,
 }
 
@@ -26,6 +27,7 @@ impl Failure {
             message: message.into(),
             details: None,
             retry_after_seconds: None,
+            query_id: None,
             trace_id: String::new(),
         }
     }
@@ -35,8 +37,20 @@ impl Failure {
         self
     }
 
-    fn detailed(mut self, details: Value) -> Self {
+    pub(crate) fn detailed(mut self, details: Value) -> Self {
         self.details = Some(details);
+        self
+    }
+
+    /// Nobody is to come back before that.
+    pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after_seconds = Some(whole_seconds(wait));
+        self
+    }
+
+    /// The question that failed.
+    pub(crate) fn of_query(mut self, query_id: &str) -> Self {
+        self.query_id = Some(query_id.to_owned());
         self
     }
 }
@@ -106,6 +120,7 @@ impl IntoResponse for Failure {
         };
         let body = ErrorBody {
             error,
+            query_id: self.query_id,
             timestamp: jiff::Timestamp::now().to_string(),
             status: "error".into(),
         };

@@ -261,6 +261,8 @@ pub enum ErrorCode {
     Unauthorized,
     /// Not in the token's scope.
     Forbidden,
+    /// A person has to consent first.
+    AuthorizationRequired,
     /// Refused by a guard.
     SecurityViolation,
     /// No such tool.
@@ -271,6 +273,8 @@ pub enum ErrorCode {
     NotFound,
     /// Not this method.
     MethodNotAllowed,
+    /// There is one already, or it is used.
+    Conflict,
     /// Over 1 MiB.
     PayloadTooLarge,
     /// Arguments against the schema.
@@ -283,6 +287,8 @@ pub enum ErrorCode {
     ToolExecutionFailed,
     /// A defect of the engine.
     Internal,
+    /// The shared cache is required and absent.
+    CacheUnavailable,
     /// Claude, Arcade or the database.
     ExternalServiceError,
     /// `only_if_cached`, and it is not.
@@ -299,14 +305,15 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest | Self::InvalidQuery | Self::QueryTooLong => 400,
             Self::Unauthorized => 401,
-            Self::Forbidden | Self::SecurityViolation => 403,
+            Self::Forbidden | Self::AuthorizationRequired | Self::SecurityViolation => 403,
             Self::ToolNotFound | Self::QueryNotFound | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::Conflict => 409,
             Self::PayloadTooLarge => 413,
             Self::InvalidArguments | Self::LimitExceeded => 422,
             Self::RateLimited => 429,
             Self::ToolExecutionFailed | Self::Internal => 500,
-            Self::ExternalServiceError => 503,
+            Self::CacheUnavailable | Self::ExternalServiceError => 503,
             Self::CacheMiss | Self::ToolTimeout | Self::DeadlineExceeded => 504,
         }
     }
@@ -317,6 +324,9 @@ impl ErrorCode {
 pub struct ErrorBody {
     /// What went wrong.
     pub error: ErrorDetail,
+    /// The question that it happened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_id: Option<String>,
     /// RFC 3339.
     pub timestamp: String,
     /// `error`.
