@@ -15,7 +15,7 @@ fn lookup(criterion: &mut Criterion) {
         bencher.iter(|| key(black_box("What was Q1-2025 revenue?")));
     });
 
-    let cache = Cache::<()>::new(Duration::from_hours(1), 1 << 28);
+    let cache = Cache::<()>::new(Duration::from_hours(1), Duration::ZERO, 1 << 28);
     let now = Instant::now();
     let answer = Arc::new(Stored {
         response: "Q1-2025 revenue was 42.".into(),

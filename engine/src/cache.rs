@@ -1,11 +1,15 @@
 //! The answer cache: exact questions only, bounded in time and memory, one conversation for equal questions at once.
 //! What an answer was read from is remembered: when it changes, the answer is gone, also one that is being made.
 
+mod packed;
+
+use crate::flight::{Flight, Seat};
 use fact_wire::{Source, Tokens};
+pub use packed::Packed;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 /// Names a question in its whole circumstances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +33,7 @@ impl Key {
 }
 
 /// An answer as it is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stored {
     /// What the model said.
     pub response: String,
@@ -61,18 +65,17 @@ pub struct Label {
 }
 
 struct Entry {
-    answer: Arc<Stored>,
+    answer: Packed,
+    /// The base tables that it was read from.
+    tables: BTreeSet<String>,
     label: Label,
     made: Instant,
     expires: Instant,
+    /// A renewal that failed is not tried again before.
+    renew_from: Instant,
     bytes: u64,
     used: u64,
 }
-
-/// What single-flight hands from the one who makes an answer to those who wait.
-pub type Made<E> = Result<Arc<Stored>, E>;
-
-type Flight<E> = watch::Receiver<Option<Made<E>>>;
 
 struct Inner<E> {
     entries: HashMap<Key, Entry>,
@@ -80,7 +83,7 @@ struct Inner<E> {
     order: BTreeMap<u64, Key>,
     uses: u64,
     bytes: u64,
-    flights: HashMap<Key, (Since, Flight<E>)>,
+    flights: HashMap<Key, (Since, Arc<Flight<E>>)>,
     /// Counts changes, so that an answer being made meanwhile can be told.
     changes: u64,
     changed_at: HashMap<String, u64>,
@@ -91,14 +94,21 @@ struct Inner<E> {
     invalidated_at: HashMap<String, u64>,
     /// Hits and misses by tenant.
     counts: HashMap<String, (u64, u64)>,
+    /// Entries that had to make room.
+    evicted: u64,
 }
 
 /// The cache. `E` is the failure that those who wait share.
 pub struct Cache<E> {
     inner: Mutex<Inner<E>>,
     ttl: Duration,
+    /// How long an expired answer may still be given, marked as stale.
+    stale: Duration,
     max_bytes: u64,
 }
+
+/// After a renewal that failed.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 
 impl<E> std::fmt::Debug for Cache<E> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -114,11 +124,13 @@ impl<E> std::fmt::Debug for Cache<E> {
 #[derive(Debug)]
 pub enum Lookup<E> {
     /// The answer.
-    Hit(Arc<Stored>),
+    Hit(Packed),
+    /// The answer, although its time is over. Whoever gets a seat with it renews it.
+    Stale(Packed, Option<(Seat<E>, Since)>),
     /// Somebody makes it right now.
-    UnderWay(Flight<E>),
-    /// Nothing; whoever gets this makes it and tells the sender.
-    Absent(watch::Sender<Option<Made<E>>>, Since),
+    UnderWay(Seat<E>),
+    /// Nothing; whoever gets this makes it.
+    Absent(Seat<E>, Since),
 }
 
 /// The state of the world when an answer was begun.
@@ -126,8 +138,8 @@ pub enum Lookup<E> {
 pub struct Since(u64);
 
 impl<E: Clone> Cache<E> {
-    /// Keeps answers for `ttl`, at most `max_bytes` of them.
-    pub fn new(ttl: Duration, max_bytes: u64) -> Self {
+    /// Keeps answers for `ttl`, at most `max_bytes` of them; for another `stale` they may be given while they are renewed.
+    pub fn new(ttl: Duration, stale: Duration, max_bytes: u64) -> Self {
         let inner = Inner {
             entries: HashMap::new(),
             order: BTreeMap::new(),
@@ -140,10 +152,12 @@ impl<E: Clone> Cache<E> {
             tables_changed_at: 0,
             invalidated_at: HashMap::new(),
             counts: HashMap::new(),
+            evicted: 0,
         };
         Self {
             inner: Mutex::new(inner),
             ttl,
+            stale,
             max_bytes,
         }
     }
@@ -157,27 +171,39 @@ impl<E: Clone> Cache<E> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer, if it is there and young enough.
-    pub fn get(&self, key: Key, now: Instant, max_age: Option<Duration>) -> Option<Arc<Stored>> {
-        self.inner().get(key, now, max_age)
+    /// The answer, if it is there and young enough, and whether it is stale.
+    pub fn get(&self, key: Key, now: Instant, max_age: Option<Duration>) -> Option<(Packed, bool)> {
+        self.inner().get(key, now, max_age, self.stale)
     }
 
-    /// The answer, or the flight that will bring it, or the duty to make it.
+    /// The answer, or a seat in the flight that will bring it, or the duty to make it.
     pub fn get_or_begin(&self, key: Key, now: Instant, max_age: Option<Duration>) -> Lookup<E> {
         let mut inner = self.inner();
-        if let Some(answer) = inner.get(key, now, max_age) {
-            return Lookup::Hit(answer);
+        match inner.get(key, now, max_age, self.stale) {
+            Some((answer, false)) => return Lookup::Hit(answer),
+            Some((answer, true)) => {
+                let due = inner.entries.get(&key).is_some_and(|e| e.renew_from <= now);
+                let renewal = (due && !inner.flights.contains_key(&key)).then(|| inner.begin(key));
+                return Lookup::Stale(answer, renewal);
+            }
+            None => {}
         }
         // Whoever asks after a change must not be told what was read before it.
         if let Some((since, flight)) = inner.flights.get(&key)
             && since.0 >= inner.tables_changed_at
+            && let Some(seat) = flight.join()
         {
-            return Lookup::UnderWay(flight.clone());
+            return Lookup::UnderWay(seat);
         }
-        let (sender, receiver) = watch::channel(None);
-        let since = Since(inner.changes);
-        inner.flights.insert(key, (since, receiver));
-        Lookup::Absent(sender, since)
+        let (seat, since) = inner.begin(key);
+        Lookup::Absent(seat, since)
+    }
+
+    /// The entry could not be renewed: it is not tried again at once.
+    pub fn not_renewed(&self, key: Key, now: Instant) {
+        if let Some(entry) = self.inner().entries.get_mut(&key) {
+            entry.renew_from = now + RENEWAL_PAUSE;
+        }
     }
 
     /// The state of the world now, for an answer that is made without single-flight.
@@ -185,13 +211,13 @@ impl<E: Clone> Cache<E> {
         Since(self.inner().changes)
     }
 
-    /// Ends the flight that was begun at `since`: whoever asks from now on looks for a stored answer.
-    pub fn land(&self, key: Key, since: Since) {
+    /// Ends a flight: whoever asks from now on looks for a stored answer.
+    pub fn land(&self, key: Key, flight: &Arc<Flight<E>>) {
         let mut inner = self.inner();
         if inner
             .flights
             .get(&key)
-            .is_some_and(|(begun, _)| *begun == since)
+            .is_some_and(|(_, begun)| Arc::ptr_eq(begun, flight))
         {
             inner.flights.remove(&key);
         }
@@ -216,16 +242,18 @@ impl<E: Clone> Cache<E> {
         since: Since,
         now: Instant,
     ) -> bool {
-        let bytes = size_of(&answer, &label);
+        let (tables, storable) = (answer.tables.clone(), answer.storable);
+        let answer = Packed::new(answer);
+        let bytes = answer.bytes() + bookkeeping(&label, &tables);
         let mut inner = self.inner();
         let changed = |table: &String| inner.changed_at.get(table).is_some_and(|at| *at > since.0);
-        let outdated = !answer.tables.is_empty()
-            && (inner.all_changed_at > since.0 || answer.tables.iter().any(changed));
+        let outdated =
+            !tables.is_empty() && (inner.all_changed_at > since.0 || tables.iter().any(changed));
         let invalidated = inner
             .invalidated_at
             .get(&label.tenant)
             .is_some_and(|at| *at > since.0);
-        if !self.is_on() || !answer.storable || outdated || invalidated || bytes > self.max_bytes {
+        if !self.is_on() || !storable || outdated || invalidated || bytes > self.max_bytes {
             return false;
         }
         inner.remove(key);
@@ -237,9 +265,11 @@ impl<E: Clone> Cache<E> {
             key,
             Entry {
                 answer,
+                tables,
                 label,
                 made: now,
                 expires: now + self.ttl,
+                renew_from: now,
                 bytes,
                 used,
             },
@@ -249,6 +279,7 @@ impl<E: Clone> Cache<E> {
                 break;
             };
             inner.remove(oldest);
+            inner.evicted += 1;
         }
         true
     }
@@ -260,7 +291,7 @@ impl<E: Clone> Cache<E> {
         let change = inner.changes;
         inner.changed_at.insert(table.to_owned(), change);
         inner.tables_changed_at = change;
-        inner.remove_where(|entry| entry.answer.tables.contains(table));
+        inner.remove_where(|entry| entry.tables.contains(table));
     }
 
     /// Anything may have changed: what was read from tables is gone.
@@ -269,7 +300,7 @@ impl<E: Clone> Cache<E> {
         inner.changes += 1;
         inner.all_changed_at = inner.changes;
         inner.tables_changed_at = inner.changes;
-        inner.remove_where(|entry| !entry.answer.tables.is_empty());
+        inner.remove_where(|entry| !entry.tables.is_empty());
     }
 
     /// Drops the chosen entries of a tenant; how many they were. What the tenant is having made meanwhile is not stored.
@@ -287,10 +318,15 @@ impl<E: Clone> Cache<E> {
             entry.label.tenant == tenant
                 && chosen(
                     &entry.label,
-                    &entry.answer.tables,
+                    &entry.tables,
                     now.saturating_duration_since(entry.made),
                 )
         })
+    }
+
+    /// Entries that had to make room so far.
+    pub fn evicted(&self) -> u64 {
+        self.inner().evicted
     }
 
     /// Entries and bytes of a tenant, and the limit for all.
@@ -307,26 +343,42 @@ impl<E: Clone> Cache<E> {
     }
 }
 
-impl<E> Inner<E> {
-    fn get(&mut self, key: Key, now: Instant, max_age: Option<Duration>) -> Option<Arc<Stored>> {
+impl<E: Clone> Inner<E> {
+    /// The answer, and whether its time is over but not its grace.
+    fn get(
+        &mut self,
+        key: Key,
+        now: Instant,
+        max_age: Option<Duration>,
+        grace: Duration,
+    ) -> Option<(Packed, bool)> {
         let entry = self.entries.get_mut(&key)?;
-        if entry.expires <= now {
+        if entry.expires + grace <= now {
             self.remove(key);
             return None;
         }
         if max_age.is_some_and(|age| now.saturating_duration_since(entry.made) > age) {
             return None;
         }
+        let stale = entry.expires <= now;
         self.uses += 1;
         self.order.remove(&entry.used);
         entry.used = self.uses;
         self.order.insert(self.uses, key);
         let answer = entry.answer.clone();
         match self.counts.get_mut(&entry.label.tenant) {
+            _ if stale => {}
             Some(counts) => counts.0 += 1,
             None => drop(self.counts.insert(entry.label.tenant.clone(), (1, 0))),
         }
-        Some(answer)
+        Some((answer, stale))
+    }
+
+    fn begin(&mut self, key: Key) -> (Seat<E>, Since) {
+        let (flight, seat) = Flight::new();
+        let since = Since(self.changes);
+        self.flights.insert(key, (since, flight));
+        (seat, since)
     }
 
     fn remove(&mut self, key: Key) {
@@ -350,20 +402,12 @@ impl<E> Inner<E> {
     }
 }
 
-/// What an entry takes, its bookkeeping included.
-fn size_of(answer: &Stored, label: &Label) -> u64 {
-    const BOOKKEEPING: usize = 400;
-    let sources = answer.sources.iter().map(|source| {
-        200 + source.statement.as_ref().map_or(0, String::len)
-            + source
-                .tables
-                .iter()
-                .map(|table| table.len() + 24)
-                .sum::<usize>()
-    });
-    let texts =
-        answer.response.len() + label.question.len() + label.tenant.len() + label.prefix.len();
-    u64::try_from(BOOKKEEPING + texts + sources.sum::<usize>()).unwrap_or(u64::MAX)
+/// What an entry takes besides its answer.
+fn bookkeeping(label: &Label, tables: &BTreeSet<String>) -> u64 {
+    const MAPS: usize = 400;
+    let texts = label.question.len() + label.tenant.len() + label.prefix.len();
+    let tables: usize = tables.iter().map(|table| table.len() + 24).sum();
+    u64::try_from(MAPS + texts + tables).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -393,7 +437,7 @@ mod tests {
 
     #[test]
     fn an_expired_answer_is_never_a_hit() {
-        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let cache = Cache::<()>::new(Duration::from_secs(10), Duration::ZERO, 1 << 20);
         let now = Instant::now();
         let key = Key::of(["a"]);
         assert!(cache.store(key, label(), answer(&[], 5), cache.since(), now));
@@ -411,7 +455,7 @@ mod tests {
 
     #[test]
     fn an_answer_being_made_while_its_table_changes_is_not_stored() {
-        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let cache = Cache::<()>::new(Duration::from_secs(10), Duration::ZERO, 1 << 20);
         let since = cache.since();
         cache.table_changed("public.companies");
         assert!(!cache.store(
@@ -434,9 +478,9 @@ mod tests {
 
     #[test]
     fn whoever_asks_after_a_change_does_not_join_what_was_begun_before_it() {
-        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let cache = Cache::<()>::new(Duration::from_secs(10), Duration::ZERO, 1 << 20);
         let (key, now) = (Key::of(["a"]), Instant::now());
-        let Lookup::Absent(_early, early) = cache.get_or_begin(key, now, None) else {
+        let Lookup::Absent(early, _) = cache.get_or_begin(key, now, None) else {
             panic!("the first begins a flight")
         };
         assert!(matches!(
@@ -444,15 +488,15 @@ mod tests {
             Lookup::UnderWay(_)
         ));
         cache.table_changed("public.companies");
-        let Lookup::Absent(_late, late) = cache.get_or_begin(key, now, None) else {
+        let Lookup::Absent(late, _) = cache.get_or_begin(key, now, None) else {
             panic!("a flight of its own after the change")
         };
-        cache.land(key, early);
+        cache.land(key, early.flight());
         assert!(matches!(
             cache.get_or_begin(key, now, None),
             Lookup::UnderWay(_)
         ));
-        cache.land(key, late);
+        cache.land(key, late.flight());
         assert!(matches!(
             cache.get_or_begin(key, now, None),
             Lookup::Absent(..)
@@ -461,7 +505,7 @@ mod tests {
 
     #[test]
     fn an_answer_being_made_while_its_tenant_invalidates_is_not_stored() {
-        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let cache = Cache::<()>::new(Duration::from_secs(10), Duration::ZERO, 1 << 20);
         let (since, now) = (cache.since(), Instant::now());
         cache.invalidate("globex", |_, _, _| true, now);
         assert!(cache.store(Key::of(["a"]), label(), answer(&[], 5), since, now));
@@ -471,7 +515,7 @@ mod tests {
 
     #[test]
     fn hits_and_misses_are_told_to_their_own_tenant_only() {
-        let cache = Cache::<()>::new(Duration::from_secs(10), 1 << 20);
+        let cache = Cache::<()>::new(Duration::from_secs(10), Duration::ZERO, 1 << 20);
         let (key, now) = (Key::of(["a"]), Instant::now());
         cache.missed("acme");
         cache.store(key, label(), answer(&[], 5), cache.since(), now);
@@ -484,7 +528,7 @@ mod tests {
 
     #[test]
     fn memory_stays_below_its_bound_and_the_least_recently_used_goes_first() {
-        let cache = Cache::<()>::new(Duration::from_secs(10), 4_500);
+        let cache = Cache::<()>::new(Duration::from_secs(10), Duration::ZERO, 4_500);
         let now = Instant::now();
         for name in ["a", "b", "c", "d"] {
             assert!(cache.store(

@@ -1,13 +1,17 @@
 //! The Messages API: one request, retried where retrying helps, inside a deadline.
 
+mod stream;
+
+use crate::flight::{Feed, Said};
 use crate::metrics::Metrics;
 use fact_wire::Tokens;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
+use stream::{Assembly, Broken};
 use tokio::time::Instant;
 
 /// One request is sent at most this often.
@@ -136,11 +140,13 @@ impl Claude {
     }
 
     /// The next turn of a conversation. The static prefix, and the conversation so far, end in cache breakpoints.
+    /// With a listener the turn is streamed, and its text is passed on as it comes.
     pub async fn next_turn(
         &self,
         prompt: &Prompt,
         messages: &[Value],
         deadline: Instant,
+        listener: Option<&Listener<'_>>,
     ) -> Result<Turn, ClaudeError> {
         let mut messages = messages.to_vec();
         if messages.len() > 1
@@ -150,17 +156,20 @@ impl Claude {
         {
             block["cache_control"] = json!({ "type": "ephemeral" });
         }
-        let body = json!({
+        let mut body = json!({
             "model": self.model,
             "max_tokens": MAX_TOKENS,
             "system": [{ "type": "text", "text": prompt.system, "cache_control": { "type": "ephemeral" } }],
             "tools": prompt.tools,
             "messages": messages,
-        })
-        .to_string();
+        });
+        if listener.is_some() {
+            body["stream"] = true.into();
+        }
+        let body = body.to_string();
         let mut attempt = 1;
         loop {
-            let outcome = tokio::time::timeout_at(deadline, self.attempt(body.clone()))
+            let outcome = tokio::time::timeout_at(deadline, self.attempt(body.clone(), listener))
                 .await
                 .map_err(|_| ClaudeError::Deadline)?;
             let (reason, retry_after) = match outcome {
@@ -194,7 +203,7 @@ impl Claude {
         }
     }
 
-    async fn attempt(&self, body: String) -> Attempt {
+    async fn attempt(&self, body: String, listener: Option<&Listener<'_>>) -> Attempt {
         self.metrics.claude_requests.fetch_add(1, Relaxed);
         let request = self
             .http
@@ -214,6 +223,10 @@ impl Claude {
         };
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
+        if let Some(listener) = listener.filter(|_| status == 200) {
+            listener.next_turn();
+            return listen(response, listener).await;
+        }
         let bytes = match response.bytes().await {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -247,6 +260,71 @@ impl Claude {
                 }
             }
         }
+    }
+}
+
+/// Passes the text of a turn on to a feed. What was said before an attempt that failed belongs to an earlier turn.
+#[derive(Debug)]
+pub struct Listener<'a> {
+    feed: &'a Feed,
+    turn: AtomicU32,
+}
+
+impl<'a> Listener<'a> {
+    /// Tells this feed.
+    pub fn new(feed: &'a Feed) -> Self {
+        Self {
+            feed,
+            turn: AtomicU32::new(0),
+        }
+    }
+
+    fn next_turn(&self) {
+        self.turn.fetch_add(1, Relaxed);
+    }
+
+    fn say(&self, text: String) {
+        if !text.is_empty() {
+            self.feed.say(Said::Text(self.turn.load(Relaxed), text));
+        }
+    }
+}
+
+async fn listen(mut response: reqwest::Response, listener: &Listener<'_>) -> Attempt {
+    let again = |reason: String| Attempt::Again {
+        reason,
+        retry_after: None,
+    };
+    let mut assembly = Assembly::default();
+    let turn = loop {
+        match response.chunk().await {
+            Ok(Some(bytes)) => match assembly.push(&bytes) {
+                Ok(text) => {
+                    listener.say(text);
+                    if assembly.is_whole() {
+                        break assembly.finish();
+                    }
+                }
+                Err(broken) => break Err(broken),
+            },
+            Ok(None) => break assembly.finish(),
+            Err(error) => return again(format!("the stream broke off: {}", kind(&error))),
+        }
+    };
+    match turn {
+        Ok(turn) => Attempt::Done(turn),
+        Err(Broken::Malformed(what)) => again(format!("the stream is no message: {what}")),
+        Err(Broken::Error(kind))
+            if matches!(
+                kind.as_str(),
+                "overloaded_error" | "api_error" | "rate_limit_error" | "timeout_error"
+            ) =>
+        {
+            again(format!("the stream ended with {kind}"))
+        }
+        Err(Broken::Error(kind)) => Attempt::Never {
+            reason: format!("the stream ended with {kind}"),
+        },
     }
 }
 
@@ -315,6 +393,7 @@ mod tests {
                 &prompt,
                 &[json!({ "role": "user", "content": "q" })],
                 Instant::now() + within,
+                None,
             )
             .await
     }

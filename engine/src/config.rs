@@ -41,6 +41,8 @@ pub struct Config {
     pub clients_file: PathBuf,
     /// How long an answer is kept; zero switches the cache off.
     pub cache_ttl: Duration,
+    /// How long an expired answer may still be given, marked as stale, while it is renewed.
+    pub stale: Duration,
     /// How much memory answers may take; zero switches the cache off.
     pub cache_max_bytes: u64,
     /// For a whole question.
@@ -154,6 +156,7 @@ impl Config {
             clients: reader.clients(),
             clients_file: PathBuf::from(reader.text("FACT_CLIENTS", "")),
             cache_ttl: reader.seconds("FACT_CACHE_TTL_SECONDS", 3600),
+            stale: reader.seconds("FACT_STALE_SECONDS", 0),
             cache_max_bytes: reader.parsed(
                 "FACT_CACHE_MAX_BYTES",
                 "268435456",

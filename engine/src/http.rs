@@ -3,6 +3,7 @@
 mod cache;
 mod failure;
 mod query;
+mod session;
 mod system;
 mod token;
 mod toolbox;
@@ -10,7 +11,8 @@ mod toolbox;
 use crate::answer::Answering;
 use crate::audit::{Audit, Happening};
 use crate::auth::{Auth, Principal};
-use crate::store::Store;
+use crate::queries::Queries;
+use crate::session::Sessions;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
@@ -32,7 +34,8 @@ pub(crate) struct Engine {
     pub(crate) answering: Answering,
     pub(crate) auth: Arc<Auth>,
     pub(crate) audit: Audit,
-    pub(crate) store: Store,
+    pub(crate) queries: Queries,
+    pub(crate) sessions: Sessions,
     pub(crate) started: Instant,
 }
 
@@ -40,6 +43,11 @@ pub(crate) struct Engine {
 pub(crate) fn routes(engine: Engine) -> Router {
     Router::new()
         .route("/api/v1/query", post(query::query))
+        .route("/api/v1/query/{id}/status", get(query::status))
+        .route(
+            "/api/v1/sessions/{id}",
+            get(session::show).delete(session::forget),
+        )
         .route("/api/v1/health", get(system::health))
         .route("/api/v1/ready", get(system::ready))
         .route("/api/v1/metrics", get(system::metrics))

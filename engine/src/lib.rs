@@ -6,10 +6,13 @@ pub mod auth;
 pub mod cache;
 pub mod claude;
 pub mod config;
+pub mod flight;
 mod http;
 mod mask;
 pub mod metrics;
 pub mod prices;
+mod queries;
+pub mod session;
 pub mod store;
 pub mod tools;
 
@@ -19,7 +22,9 @@ use auth::Auth;
 use cache::Cache;
 use claude::Claude;
 use config::Config;
+use queries::Queries;
 use secrecy::ExposeSecret as _;
+use session::Sessions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,7 +122,11 @@ pub async fn serve(
             audit: audit.clone(),
             timeout: config.tool_timeout,
         },
-        cache: Arc::new(Cache::new(config.cache_ttl, config.cache_max_bytes)),
+        cache: Arc::new(Cache::new(
+            config.cache_ttl,
+            config.stale,
+            config.cache_max_bytes,
+        )),
         metrics,
         timeout: config.request_timeout,
         max_turns: config.max_turns,
@@ -141,7 +150,8 @@ pub async fn serve(
         answering,
         auth,
         audit,
-        store,
+        queries: Queries::default(),
+        sessions: Sessions::new(store),
         started: Instant::now(),
     };
     tracing::info!(%address, "serving");

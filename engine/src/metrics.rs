@@ -14,6 +14,8 @@ pub struct Metrics {
     pub cache_hits: AtomicU64,
     /// Answered anew.
     pub cache_misses: AtomicU64,
+    /// Answered from the cache although the time was over.
+    pub cache_stale: AtomicU64,
     /// Answered together with an equal question.
     pub cache_collapsed: AtomicU64,
     /// Requests to Claude, retries included.
@@ -53,7 +55,7 @@ impl Metrics {
         self.cost_nano_usd.load(Relaxed) as f64 / 1e9
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, u64); 8] {
+    fn counters(&self) -> [(&'static str, &'static str, u64); 9] {
         [
             (
                 "queries_total",
@@ -74,6 +76,11 @@ impl Metrics {
                 "cache_collapsed_total",
                 "Questions answered together with an equal one.",
                 self.cache_collapsed.load(Relaxed),
+            ),
+            (
+                "cache_stale_total",
+                "Questions answered from the cache although the time was over.",
+                self.cache_stale.load(Relaxed),
             ),
             (
                 "claude_requests_total",

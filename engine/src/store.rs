@@ -318,10 +318,10 @@ mod tests {
         let takes =
             futures_util::future::join_all((0..8).map(|_| store.take::<u32>(Kind::Token, "a")))
                 .await;
-        let taken = takes
+        let once = takes
             .into_iter()
             .filter(|took| matches!(took, Ok(Some(1))))
             .count();
-        assert_eq!(taken, 1);
+        assert_eq!(once, 1);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Trace;
 use crate::answer::AnswerError;
+use crate::store::StoreError;
 use crate::tools::outcome::ToolError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode};
@@ -16,7 +17,7 @@ pub(crate) struct Failure {
     message: String,
     details: Option<Value>,
     retry_after_seconds: Option<u64>,
-    query_id: Option<String>,
+    query_id: Option<Box<str>>,
     trace_id: String,
 }
 
@@ -50,7 +51,7 @@ impl Failure {
 
     /// The question that failed.
     pub(crate) fn of_query(mut self, query_id: &str) -> Self {
-        self.query_id = Some(query_id.to_owned());
+        self.query_id = Some(query_id.into());
         self
     }
 }
@@ -68,16 +69,19 @@ impl From<AnswerError> for Failure {
                 ErrorCode::ExternalServiceError
             }
             AnswerError::Limit(_) => ErrorCode::LimitExceeded,
+            AnswerError::Busy => ErrorCode::RateLimited,
             AnswerError::NotCached => ErrorCode::CacheMiss,
             AnswerError::Lost => ErrorCode::Internal,
         };
-        let mut failure = Self::new(code, error.to_string());
-        failure.retry_after_seconds = match error {
-            AnswerError::Claude { retry_after } => Some(retry_after.map_or(1, whole_seconds)),
-            AnswerError::SourcesDown => Some(1),
-            _ => None,
-        };
-        failure
+        let failure = Self::new(code, error.to_string());
+        let second = std::time::Duration::from_secs(1);
+        match error {
+            AnswerError::Claude { retry_after } => {
+                failure.retry_after(retry_after.unwrap_or(second))
+            }
+            AnswerError::SourcesDown | AnswerError::Busy => failure.retry_after(second),
+            _ => failure,
+        }
     }
 }
 
@@ -108,23 +112,43 @@ impl From<ToolError> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the state cannot be used");
+        Self::new(
+            ErrorCode::Internal,
+            "the engine's state cannot be used at the moment",
+        )
+    }
+}
+
+impl Failure {
+    /// What went wrong, without its envelope.
+    pub(crate) fn detail(&self) -> ErrorDetail {
+        ErrorDetail {
+            code: self.code,
+            message: self.message.clone(),
+            details: self.details.clone(),
+            trace_id: self.trace_id.clone(),
+        }
+    }
+
+    /// As it is told.
+    pub(crate) fn body(&self) -> ErrorBody {
+        ErrorBody {
+            error: self.detail(),
+            query_id: self.query_id.as_deref().map(str::to_owned),
+            timestamp: jiff::Timestamp::now().to_string(),
+            status: "error".into(),
+        }
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status =
             StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let error = ErrorDetail {
-            code: self.code,
-            message: self.message,
-            details: self.details,
-            trace_id: self.trace_id,
-        };
-        let body = ErrorBody {
-            error,
-            query_id: self.query_id,
-            timestamp: jiff::Timestamp::now().to_string(),
-            status: "error".into(),
-        };
-        let mut response = (status, Json(body)).into_response();
+        let mut response = (status, Json(self.body())).into_response();
         if let Some(seconds) = self.retry_after_seconds {
             response
                 .headers_mut()

@@ -168,6 +168,94 @@ pub struct Source {
     pub at: String,
 }
 
+/// What `GET /api/v1/query/{id}/status` says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QueryState {
+    /// Names the answer.
+    pub query_id: String,
+    /// How far it is.
+    pub status: Progress,
+    /// What is done right now, while it is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Value>,
+    /// The answer, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<QueryAnswer>,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorDetail>,
+}
+
+/// How far a question or a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// Under way.
+    Processing,
+    /// Done.
+    Completed,
+    /// Ended without a result.
+    Failed,
+}
+
+/// What `GET /api/v1/sessions/{id}` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// As its owner named it.
+    pub session_id: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339.
+    pub updated_at: String,
+    /// The oldest first.
+    pub turns: Vec<SessionTurn>,
+}
+
+/// One question of a session and its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionTurn {
+    /// Names the answer.
+    pub query_id: String,
+    /// The question.
+    pub query: String,
+    /// The answer.
+    pub response: String,
+    /// What the cache did for it.
+    pub cache_status: CacheStatus,
+    /// RFC 3339.
+    pub timestamp: String,
+}
+
+/// The body of `POST /api/v1/cache/warm`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmRequest {
+    /// Questions to ask.
+    pub queries: Vec<String>,
+}
+
+/// How far a warming job is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WarmingJob {
+    /// Names the job.
+    pub warming_job_id: String,
+    /// How far it is.
+    pub status: Progress,
+    /// Questions in all.
+    pub total_queries: usize,
+    /// Questions that have an answer in the cache now.
+    pub completed_queries: usize,
+    /// Questions that could not be answered, or whose answer may not be stored.
+    pub failed_queries: usize,
+    /// Where this is told.
+    pub progress_url: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339; nothing while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+}
+
 /// The body of `POST /api/v1/auth/token`, as JSON or form.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,89 @@
+//! A person's own sessions: seen and forgotten.
+
+use super::query::wrong_name;
+use super::{Engine, Failure, Trace};
+use crate::session::SessionKey;
+use axum::Json;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::request::Parts;
+use fact_wire::{ErrorCode, Session};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Whose session it is, where a client acts for others.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    user_id: Option<String>,
+}
+
+pub(super) async fn show(
+    State(engine): State<Engine>,
+    trace: Trace,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Session>, Failure> {
+    let key = own(&engine, &trace, id, request.into_parts().0).await?;
+    let found = engine
+        .sessions
+        .get(&key)
+        .await
+        .map_err(|error| Failure::from(error).with(&trace))?;
+    found.map(Json).ok_or_else(|| unknown(&trace))
+}
+
+pub(super) async fn forget(
+    State(engine): State<Engine>,
+    trace: Trace,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Failure> {
+    let key = own(&engine, &trace, id, request.into_parts().0).await?;
+    let forgotten = engine
+        .sessions
+        .forget(&key)
+        .await
+        .map_err(|error| Failure::from(error).with(&trace))?;
+    if forgotten {
+        Ok(Json(
+            json!({ "session_id": key.id, "status": "deleted", "timestamp": jiff::Timestamp::now().to_string() }),
+        ))
+    } else {
+        Err(unknown(&trace))
+    }
+}
+
+async fn own(
+    engine: &Engine,
+    trace: &Trace,
+    id: String,
+    request: Parts,
+) -> Result<SessionKey, Failure> {
+    let principal = engine
+        .authorize(&request.headers, Some("query"), "sessions", trace)
+        .await?;
+    let wrong = |message: String| Failure::new(ErrorCode::InvalidRequest, message).with(trace);
+    let Query(whose) = Query::<Whose>::try_from_uri(&request.uri)
+        .map_err(|error| wrong(format!("the query string cannot be read: {error}")))?;
+    let client = &principal.client;
+    let person = whose.user_id.unwrap_or_else(|| client.id.clone());
+    if person != client.id && !client.act_as {
+        return Err(Failure::new(
+            ErrorCode::Forbidden,
+            "the token does not speak for this `user_id`",
+        )
+        .with(trace));
+    }
+    if wrong_name(&id).is_some() {
+        return Err(unknown(trace));
+    }
+    Ok(SessionKey {
+        tenant: client.tenant.clone(),
+        person,
+        id,
+    })
+}
+
+fn unknown(trace: &Trace) -> Failure {
+    Failure::new(ErrorCode::NotFound, "there is no such session of yours").with(trace)
+}
