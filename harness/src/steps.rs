@@ -5,7 +5,7 @@ mod fill;
 use crate::client::{Observation, Plain};
 use crate::expect::{self, Seen};
 use crate::scenario::Scenario;
-use crate::scenario::step::{Execute, Request, Step, Verb};
+use crate::scenario::step::{Ask, Execute, Request, Step, Verb};
 use crate::world::World;
 use fact_reports::run::{Check, Outcome};
 use fill::Fill;
@@ -101,11 +101,7 @@ struct Sender {
 
 #[derive(Debug)]
 enum Sending {
-    Ask {
-        client: String,
-        question: String,
-        cache_options: Option<Value>,
-    },
+    Ask(Ask),
     Execute(Execute),
     Request(Plain),
 }
@@ -116,13 +112,11 @@ impl Sender {
         let fill = Fill::new(verb, last, world).await?;
         let (sending, times, at_once) = match verb {
             Verb::Ask(ask) => {
-                let question = fill.text(&ask.question)?;
-                let sending = Sending::Ask {
-                    client: ask.client.clone(),
-                    question,
-                    cache_options: ask.cache_options.clone(),
+                let filled = Ask {
+                    question: fill.text(&ask.question)?,
+                    ..ask.clone()
                 };
-                (sending, ask.times, ask.at_once)
+                (Sending::Ask(filled), ask.times, ask.at_once)
             }
             Verb::Execute(execute) => {
                 let filled = Execute {
@@ -140,7 +134,9 @@ impl Sender {
                 return Err(format!("`{}` sends nothing", verb.name()));
             }
         };
-        if let Sending::Ask { client, .. } | Sending::Execute(Execute { client, .. }) = &sending {
+        if let Sending::Ask(Ask { client, .. }) | Sending::Execute(Execute { client, .. }) =
+            &sending
+        {
             world
                 .client
                 .token(client)
@@ -171,16 +167,7 @@ impl Sender {
 
     async fn send(&self, world: &World) -> Result<Observation, String> {
         let seen = match &self.sending {
-            Sending::Ask {
-                client,
-                question,
-                cache_options,
-            } => {
-                world
-                    .client
-                    .ask(client, question, cache_options.as_ref())
-                    .await
-            }
+            Sending::Ask(ask) => world.client.ask(ask).await,
             Sending::Execute(execute) => {
                 world
                     .client
@@ -220,5 +207,6 @@ async fn plain(request: &Request, fill: &Fill, world: &World) -> Result<Plain, S
         token,
         headers: headers.collect::<Result<_, String>>()?,
         body,
+        leave_after: None,
     })
 }

@@ -73,6 +73,18 @@ pub struct Ask {
     /// Sent as `cache_options`.
     #[serde(default)]
     pub cache_options: Option<Value>,
+    /// Sent as `context.session_id`.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// Sent as `user_id`.
+    #[serde(default)]
+    pub user_id: Option<String>,
+    /// Whether the answer is wanted as a stream of events; what is expected of the body is then expected of its end.
+    #[serde(default)]
+    pub stream: bool,
+    /// The connection is closed then, and nothing is expected of the answer.
+    #[serde(default)]
+    pub leave_after: Option<Millis>,
 }
 
 /// A tool and its arguments.
