@@ -13,6 +13,7 @@ use crate::audit::{Audit, Happening};
 use crate::auth::{Auth, Principal};
 use crate::queries::Queries;
 use crate::session::Sessions;
+use crate::warm::Warming;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
@@ -36,6 +37,7 @@ pub(crate) struct Engine {
     pub(crate) audit: Audit,
     pub(crate) queries: Queries,
     pub(crate) sessions: Sessions,
+    pub(crate) warming: Warming,
     pub(crate) started: Instant,
 }
 
@@ -54,6 +56,8 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .route("/metrics", get(system::prometheus))
         .route("/api/v1/audit", get(system::audit))
         .route("/api/v1/cache/status", get(cache::status))
+        .route("/api/v1/cache/warm", post(cache::warm))
+        .route("/api/v1/cache/warm/{id}/status", get(cache::warming))
         .route("/api/v1/cache/entries", delete(cache::invalidate))
         .route("/api/v1/tools", get(toolbox::list))
         .route("/api/v1/tools/{name}", get(toolbox::show))

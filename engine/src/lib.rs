@@ -15,6 +15,7 @@ mod queries;
 pub mod session;
 pub mod store;
 pub mod tools;
+pub mod warm;
 
 use answer::Answering;
 use audit::{Audit, AuditError};
@@ -36,6 +37,7 @@ use tools::arcade::{Arcade, DISCOVERY_EVERY};
 use tools::files::{Files, FilesError};
 use tools::sql::{Change, ConnectError, Database, DatabaseConfig};
 use tools::web::Web;
+use warm::Warming;
 
 /// How long running requests may take once the engine is told to stop.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -151,7 +153,8 @@ pub async fn serve(
         auth,
         audit,
         queries: Queries::default(),
-        sessions: Sessions::new(store),
+        sessions: Sessions::new(store.clone()),
+        warming: Warming::new(store),
         started: Instant::now(),
     };
     tracing::info!(%address, "serving");

@@ -11,7 +11,14 @@ const SHOWN_EVENTS: usize = 1_000;
 
 pub(super) async fn health(State(engine): State<Engine>) -> Response {
     let database = engine.answering.tools.database.ping().await;
-    let mut profiles = vec!["core", "streaming", "sessions", "audit", "web"];
+    let mut profiles = vec![
+        "core",
+        "streaming",
+        "sessions",
+        "cache-admin",
+        "audit",
+        "web",
+    ];
     if engine.answering.tools.files.is_some() {
         profiles.push("files");
     }
