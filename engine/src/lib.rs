@@ -68,9 +68,6 @@ pub enum ServeError {
     /// The HTTP client.
     #[error("the HTTP client cannot be built")]
     Client(#[from] reqwest::Error),
-    /// The server itself.
-    #[error("the server ended: {0}")]
-    Server(#[source] std::io::Error),
 }
 
 /// Serves until `shutdown` resolves; then finishes what runs, within ten seconds.
@@ -159,11 +156,7 @@ pub async fn serve(
     };
     tracing::info!(%address, "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(
-        axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))),
-        http::routes(engine),
-    )
-    .with_graceful_shutdown(async move {
+    let server = http::serve(listener, http::routes(engine), async move {
         shutdown.await;
         drop(stop);
     });
@@ -172,7 +165,7 @@ pub async fn serve(
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        ended = server => ended.map_err(ServeError::Server)?,
+        () = server => {}
         () = deadline => tracing::warn!("requests were still running when the time to stop came"),
     }
     conversations.close();

@@ -1,12 +1,12 @@
 //! The answer cache over HTTP: what a tenant has there, and how it drops it.
 
 use super::query::question_text;
-use super::{Engine, Failure, Trace, body, parse};
+use super::{Engine, Failure, Name, Trace, body, parse};
 use crate::audit::Happening;
 use crate::auth::Principal;
 use crate::warm::WarmError;
 use axum::Json;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use fact_wire::{ErrorCode, WarmRequest, WarmingJob};
 use serde::Deserialize;
@@ -88,7 +88,7 @@ pub(super) async fn warm(
 pub(super) async fn warming(
     State(engine): State<Engine>,
     trace: Trace,
-    Path(id): Path<String>,
+    Name(id): Name,
     request: Request,
 ) -> Result<Json<WarmingJob>, Failure> {
     let principal = engine
