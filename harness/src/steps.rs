@@ -5,7 +5,7 @@ mod fill;
 use crate::client::{Observation, Plain};
 use crate::expect::{self, Seen};
 use crate::scenario::Scenario;
-use crate::scenario::step::{Ask, Execute, Request, Step, Verb};
+use crate::scenario::step::{Ask, Execute, Request, Restart, Step, Verb};
 use crate::world::World;
 use fact_reports::run::{Check, Outcome};
 use fill::Fill;
@@ -71,6 +71,10 @@ async fn run_step(
             }
         }
         Verb::Fault(faults) => world.mocks.set_claude_faults(faults.claude.clone()),
+        Verb::Restart(how) => {
+            let restarted = world.running.restart(*how == Restart::Kill).await;
+            restarted.map_err(|error| error.to_string())?;
+        }
         Verb::Ask(_) | Verb::Execute(_) | Verb::Request(_) => {
             let sender = Sender::prepare(&step.verb, last, world).await?;
             let before = expect::Before::take(&step.expect, world).await?;
@@ -130,7 +134,7 @@ impl Sender {
                 request.times,
                 request.at_once,
             ),
-            Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) => {
+            Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) | Verb::Restart(_) => {
                 return Err(format!("`{}` sends nothing", verb.name()));
             }
         };
