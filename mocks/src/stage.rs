@@ -266,6 +266,10 @@ impl Stage {
     pub(crate) fn until(&self, due: Instant) -> Until {
         self.timer.until(due)
     }
+
+    pub(crate) fn timer(&self) -> &Timer {
+        &self.timer
+    }
 }
 
 impl Drop for UnderWay {

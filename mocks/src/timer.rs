@@ -77,7 +77,8 @@ impl Timer {
         }
     }
 
-    fn wake_at(&self, due: Instant, waker: Waker) {
+    /// Wakes at `due`, on the timer's own thread.
+    pub(crate) fn wake_at(&self, due: Instant, waker: Waker) {
         let mut queue = self.handle.shared.lock();
         let first = queue
             .waiting
