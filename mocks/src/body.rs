@@ -86,7 +86,7 @@ impl Recording {
                 let due = self.stage.instant(self.entry.arrived_ns, chunk.at);
                 (due, chunk.bytes)
             });
-            self.paced = Some(Paced::new(self.stage.timer().clone(), pieces));
+            self.paced = Some(Paced::new(self.stage.timer(), pieces));
         }
     }
 

@@ -264,11 +264,12 @@ impl Stage {
     }
 
     pub(crate) fn until(&self, due: Instant) -> Until {
-        self.timer.until(due)
+        self.timer().until(due)
     }
 
-    pub(crate) fn timer(&self) -> &Timer {
-        &self.timer
+    /// The timer, with one of its threads.
+    pub(crate) fn timer(&self) -> Timer {
+        self.timer.next()
     }
 }
 
