@@ -75,6 +75,8 @@ pub struct Tools {
 pub struct Call<'a> {
     /// For whom.
     pub principal: &'a Principal,
+    /// In whose name: the client's own, or that of a person that it acts for.
+    pub person: &'a str,
     /// The request it belongs to.
     pub trace_id: &'a str,
     /// `model` or `caller`.
@@ -389,9 +391,8 @@ impl Tools {
                         _ => None,
                     });
                 let tool = known.unwrap_or(registered);
-                let client_id = &call.principal.client.id;
                 arcade
-                    .execute(tool, client_id, arguments, most_bytes, deadline)
+                    .execute(tool, call.person, arguments, most_bytes, deadline)
                     .await
             }
         }

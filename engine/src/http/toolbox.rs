@@ -90,7 +90,7 @@ pub(super) async fn remove(
     trace: Trace,
     Path(name): Path<String>,
     request: Request,
-) -> Result<StatusCode, Failure> {
+) -> Result<Json<Value>, Failure> {
     let principal = engine
         .authorize(request.headers(), Some("admin"), "tools", &trace)
         .await?;
@@ -104,7 +104,9 @@ pub(super) async fn remove(
     }
     let act = act(&principal, &name, json!({ "action": "remove" }), &trace);
     recorded(&engine, act, &trace).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(
+        json!({ "tool_name": name, "status": "deleted", "timestamp": jiff::Timestamp::now().to_string() }),
+    ))
 }
 
 /// An administrator's doing.

@@ -3,6 +3,9 @@
 mod catalogue;
 mod consent;
 
+#[cfg(test)]
+pub(super) use catalogue::limits;
+
 use super::attempts::{Again, Failed, attempts};
 use super::breaker::Breaker;
 use super::outcome::{ToolError, ToolOutput};
@@ -105,9 +108,9 @@ impl Arcade {
     }
 
     /// Whether nothing is missing for this person to use the tool.
-    pub(super) fn is_usable(&self, tool: &Tool, call: &ArcadeCall, client_id: &str) -> bool {
+    pub(super) fn is_usable(&self, tool: &Tool, call: &ArcadeCall, person: &str) -> bool {
         tool.definition.requirements_met
-            || (call.consent_is_enough && self.0.consents.has(client_id, &call.name))
+            || (call.consent_is_enough && self.0.consents.has(person, &call.name))
     }
 
     /// Whether Arcade can be relied on: false while its breaker is open, or after a discovery that failed.
@@ -119,12 +122,12 @@ impl Arcade {
     pub(super) async fn execute(
         &self,
         tool: &ArcadeCall,
-        client_id: &str,
+        person: &str,
         arguments: &Value,
         most_bytes: u64,
         deadline: Instant,
     ) -> Result<ToolOutput, ToolError> {
-        let body = json!({ "tool_name": tool.name, "input": arguments, "user_id": client_id });
+        let body = json!({ "tool_name": tool.name, "input": arguments, "user_id": person });
         let once = || {
             self.once(
                 "/v1/tools/execute",
@@ -140,19 +143,19 @@ impl Arcade {
             let said = match answer? {
                 Said::Result(result) => {
                     if tool.consent_is_enough {
-                        self.consent_given(client_id, &tool.name);
+                        self.consent_given(person, &tool.name);
                     }
                     return Ok(ToolOutput::plain(result));
                 }
                 Said::NeedsConsent(said) => said,
             };
-            self.consent_missing(client_id, &tool.name);
+            self.consent_missing(person, &tool.name);
             if consented {
                 // It says that everything is granted, and refuses all the same.
                 return Err(ToolError::AuthorizationRequired { url: None });
             }
             match self
-                .ask_consent(&tool.name, client_id, &said, deadline)
+                .ask_consent(&tool.name, person, &said, deadline)
                 .await?
             {
                 None => consented = true,

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn calls_failures_and_refusals_are_told_apart_by_tenant() {
         let usage = Usage::default();
-        let mut count = |tenant: &str, ended, ms| {
+        let count = |tenant: &str, ended, ms| {
             let took = Duration::from_millis(ms);
             usage.count((tenant, "A.B"), ended, took, Timestamp::UNIX_EPOCH);
         };

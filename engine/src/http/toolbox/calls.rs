@@ -65,6 +65,7 @@ async fn call(
 ) -> Result<ToolOutput, Failure> {
     let call = Call {
         principal,
+        person: &principal.client.id,
         trace_id: &trace.0,
         by: "caller",
         reach: &Reach::Anywhere,

@@ -77,26 +77,26 @@ impl Arcade {
         self.0.discovered.store(listed.is_ok(), Relaxed);
         let items = listed?;
         let number = self.0.keep(&items);
-        for client_id in self.0.consents.persons() {
-            let items = self.list(Some(&client_id)).await?;
+        for person in self.0.consents.persons() {
+            let items = self.list(Some(&person)).await?;
             let met = |item: &&Value| item["requirements"]["met"] == true;
             let name = |item: &Value| item["qualified_name"].as_str().map(str::to_owned);
             let granted: HashSet<String> = items.iter().filter(met).filter_map(name).collect();
-            if self.0.consents.replace(&client_id, granted) {
+            if self.0.consents.replace(&person, granted) {
                 self.0.edition.fetch_add(1, Relaxed);
             }
         }
         Ok(number)
     }
 
-    async fn list(&self, client_id: Option<&str>) -> Result<Vec<Value>, DiscoveryError> {
+    async fn list(&self, person: Option<&str>) -> Result<Vec<Value>, DiscoveryError> {
         let well = self.health();
         let mut found: Vec<Value> = Vec::new();
         loop {
             let mut path = format!("/v1/tools?limit=100&offset={}", found.len());
-            if let Some(client_id) = client_id {
+            if let Some(person) = person {
                 path.push_str("&user_id=");
-                path.extend(url::form_urlencoded::byte_serialize(client_id.as_bytes()));
+                path.extend(url::form_urlencoded::byte_serialize(person.as_bytes()));
             }
             let mut page: Value = self
                 .0

@@ -40,11 +40,11 @@ impl Consents {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn has(&self, client_id: &str, tool: &str) -> bool {
+    pub(super) fn has(&self, person: &str, tool: &str) -> bool {
         let known = self.lock();
         known
             .granted
-            .get(client_id)
+            .get(person)
             .is_some_and(|tools| tools.contains(tool))
     }
 
@@ -54,25 +54,25 @@ impl Consents {
     }
 
     /// Whether that changes anything.
-    pub(super) fn replace(&self, client_id: &str, tools: HashSet<String>) -> bool {
+    pub(super) fn replace(&self, person: &str, tools: HashSet<String>) -> bool {
         let mut known = self.lock();
-        known.granted.insert(client_id.to_owned(), tools.clone()) != Some(tools)
+        known.granted.insert(person.to_owned(), tools.clone()) != Some(tools)
     }
 
-    fn add(&self, client_id: &str, tool: &str) -> bool {
+    fn add(&self, person: &str, tool: &str) -> bool {
         let mut known = self.lock();
-        if known.granted.len() >= MOST && !known.granted.contains_key(client_id) {
+        if known.granted.len() >= MOST && !known.granted.contains_key(person) {
             return false;
         }
-        let tools = known.granted.entry(client_id.to_owned()).or_default();
+        let tools = known.granted.entry(person.to_owned()).or_default();
         !tools.contains(tool) && tools.insert(tool.to_owned())
     }
 
-    fn remove(&self, client_id: &str, tool: &str) -> bool {
+    fn remove(&self, person: &str, tool: &str) -> bool {
         let mut known = self.lock();
         known
             .granted
-            .get_mut(client_id)
+            .get_mut(person)
             .is_some_and(|tools| tools.remove(tool))
     }
 }
@@ -90,14 +90,14 @@ pub(super) fn url(said: &Value) -> Option<&str> {
 }
 
 impl Arcade {
-    pub(super) fn consent_given(&self, client_id: &str, tool: &str) {
-        if !self.0.consents.has(client_id, tool) && self.0.consents.add(client_id, tool) {
+    pub(super) fn consent_given(&self, person: &str, tool: &str) {
+        if !self.0.consents.has(person, tool) && self.0.consents.add(person, tool) {
             self.0.edition.fetch_add(1, Relaxed);
         }
     }
 
-    pub(super) fn consent_missing(&self, client_id: &str, tool: &str) {
-        if self.0.consents.remove(client_id, tool) {
+    pub(super) fn consent_missing(&self, person: &str, tool: &str) {
+        if self.0.consents.remove(person, tool) {
             self.0.edition.fetch_add(1, Relaxed);
         }
     }
@@ -106,15 +106,15 @@ impl Arcade {
     pub(super) async fn ask_consent(
         &self,
         tool: &str,
-        client_id: &str,
+        person: &str,
         said: &Value,
         deadline: Instant,
     ) -> Result<Option<String>, ToolError> {
         if let (Some(url), Some(id)) = (url(said), said["id"].as_str()) {
-            self.wait_for_consent(id, client_id, tool);
+            self.wait_for_consent(id, person, tool);
             return Ok(Some(url.to_owned()));
         }
-        self.authorize(tool, client_id, deadline).await
+        self.authorize(tool, person, deadline).await
     }
 
     /// Begins an authorization at Arcade, or finds the one that was begun; where the person consents, unless nothing is
@@ -122,29 +122,29 @@ impl Arcade {
     pub async fn authorize(
         &self,
         tool: &str,
-        client_id: &str,
+        person: &str,
         deadline: Instant,
     ) -> Result<Option<String>, ToolError> {
-        let body = json!({ "tool_name": tool, "user_id": client_id });
+        let body = json!({ "tool_name": tool, "user_id": person });
         // To ask twice finds the same authorization.
         let once = || self.once("/v1/tools/authorize", &body, true, MOST_BYTES, deadline);
         let answer = attempts(deadline, once).await?;
         let refused = || ToolError::Failed("Arcade does not say how to authorize this tool".into());
         if answer.body["status"] == "completed" {
-            self.consent_given(client_id, tool);
+            self.consent_given(person, tool);
             return Ok(None);
         }
         let url = url(&answer.body).ok_or_else(refused)?;
         if let Some(id) = answer.body["id"].as_str() {
-            self.wait_for_consent(id, client_id, tool);
+            self.wait_for_consent(id, person, tool);
         }
         Ok(Some(url.to_owned()))
     }
 
-    fn wait_for_consent(&self, id: &str, client_id: &str, tool: &str) {
+    fn wait_for_consent(&self, id: &str, person: &str, tool: &str) {
         let mut known = self.0.consents.lock();
         while known.waiting.try_join_next().is_some() {}
-        let who = (client_id.to_owned(), tool.to_owned());
+        let who = (person.to_owned(), tool.to_owned());
         if known.waited.len() >= MOST || !known.waited.insert(who.clone()) {
             return;
         }
