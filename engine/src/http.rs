@@ -3,6 +3,7 @@
 mod cache;
 mod failure;
 mod query;
+mod serve;
 mod session;
 mod system;
 mod token;
@@ -14,20 +15,30 @@ use crate::auth::{Auth, Principal};
 use crate::executions::Executions;
 use crate::queries::Queries;
 use crate::session::Sessions;
+use crate::warm::Warming;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
 use axum::http::{HeaderValue, header, request::Parts};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use fact_wire::ErrorCode;
 use failure::Failure;
+pub(crate) use serve::serve;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 
 /// No body is longer.
 const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// Of an answer, where its asker takes gzip.
+const COMPRESSED_FROM: u16 = 512;
+/// For a body, once its head is read.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What every handler may use.
 #[derive(Debug, Clone)]
@@ -38,6 +49,7 @@ pub(crate) struct Engine {
     pub(crate) executions: Executions,
     pub(crate) queries: Queries,
     pub(crate) sessions: Sessions,
+    pub(crate) warming: Warming,
     pub(crate) started: Instant,
 }
 
@@ -56,6 +68,8 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .route("/metrics", get(system::prometheus))
         .route("/api/v1/audit", get(system::audit))
         .route("/api/v1/cache/status", get(cache::status))
+        .route("/api/v1/cache/warm", post(cache::warm))
+        .route("/api/v1/cache/warm/{id}/status", get(cache::warming))
         .route("/api/v1/cache/entries", delete(cache::invalidate))
         .route("/api/v1/tools", get(toolbox::list).post(toolbox::register))
         .route("/api/v1/tools/batch", post(toolbox::calls::batch))
@@ -74,9 +88,7 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .route("/api/v1/auth/token", post(token::grant))
         .route("/api/v1/auth/validate", get(token::validate))
         .route("/api/v1/auth/revoke", post(token::revoke))
-        .fallback(async |trace: Trace| {
-            Failure::new(ErrorCode::NotFound, "there is nothing at this path").with(&trace)
-        })
+        .fallback(async |trace: Trace| nothing_here(&trace))
         .method_not_allowed_fallback(async |trace: Trace| {
             Failure::new(
                 ErrorCode::MethodNotAllowed,
@@ -85,6 +97,11 @@ pub(crate) fn routes(engine: Engine) -> Router {
             .with(&trace)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(SizeAbove::new(COMPRESSED_FROM).and(NotForContentType::SSE)),
+        )
         .layer(middleware::from_fn_with_state(
             engine.clone(),
             name_and_count,
@@ -106,6 +123,26 @@ impl<S: Sync> FromRequestParts<S> for Trace {
             .cloned()
             .unwrap_or_else(|| Self(fresh_trace())))
     }
+}
+
+/// A name in a path. What is no text names nothing.
+#[derive(Debug)]
+pub(crate) struct Name(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        if let Ok(Path(name)) = Path::<String>::from_request_parts(parts, state).await {
+            return Ok(Self(name));
+        }
+        let Ok(trace) = Trace::from_request_parts(parts, state).await;
+        Err(nothing_here(&trace))
+    }
+}
+
+fn nothing_here(trace: &Trace) -> Failure {
+    Failure::new(ErrorCode::NotFound, "there is nothing at this path").with(trace)
 }
 
 fn fresh_trace() -> String {
@@ -225,11 +262,30 @@ fn bearer(headers: &axum::http::HeaderMap) -> Option<&str> {
 
 /// The body, read whole; too long a one has its own code.
 async fn body(request: Request, trace: &Trace) -> Result<Bytes, Failure> {
-    axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
-        .await
-        .map_err(|_| {
-            Failure::new(ErrorCode::PayloadTooLarge, "the body is longer than 1 MiB").with(trace)
-        })
+    let reading = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES);
+    let read = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+    let failure = match read {
+        Ok(Ok(bytes)) => return Ok(bytes),
+        Ok(Err(error)) if is_too_long(&error) => {
+            Failure::new(ErrorCode::PayloadTooLarge, "the body is longer than 1 MiB")
+        }
+        Ok(Err(_)) => Failure::new(ErrorCode::InvalidRequest, "the body broke off").closing(),
+        Err(_) => {
+            Failure::new(ErrorCode::InvalidRequest, "the body did not come in time").closing()
+        }
+    };
+    Err(failure.with(trace))
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The body as JSON of a known form.

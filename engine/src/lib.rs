@@ -16,6 +16,7 @@ mod queries;
 pub mod session;
 pub mod store;
 pub mod tools;
+pub mod warm;
 
 use answer::Answering;
 use audit::{Audit, AuditError};
@@ -38,6 +39,7 @@ use tools::files::{Files, FilesError};
 use tools::sql::{Change, ConnectError, Database, DatabaseConfig};
 use tools::web::Web;
 use tools::{Sources, Tools};
+use warm::Warming;
 
 /// How long running requests may take once the engine is told to stop.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -68,9 +70,6 @@ pub enum ServeError {
     /// The HTTP client.
     #[error("the HTTP client cannot be built")]
     Client(#[from] reqwest::Error),
-    /// The server itself.
-    #[error("the server ended: {0}")]
-    Server(#[source] std::io::Error),
 }
 
 /// Serves until `shutdown` resolves; then finishes what runs, within ten seconds.
@@ -157,16 +156,13 @@ pub async fn serve(
         audit,
         executions: executions.clone(),
         queries: Queries::default(),
-        sessions: Sessions::new(store),
+        sessions: Sessions::new(store.clone()),
+        warming: Warming::new(store),
         started: Instant::now(),
     };
     tracing::info!(%address, "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = axum::serve(
-        axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))),
-        http::routes(engine),
-    )
-    .with_graceful_shutdown(async move {
+    let server = http::serve(listener, http::routes(engine), async move {
         shutdown.await;
         drop(stop);
     });
@@ -175,7 +171,7 @@ pub async fn serve(
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        ended = server => ended.map_err(ServeError::Server)?,
+        () = server => {}
         () = deadline => tracing::warn!("requests were still running when the time to stop came"),
     }
     conversations.close();

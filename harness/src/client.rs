@@ -1,5 +1,7 @@
 //! Asks the target, and keeps what it answered, when, and how to ask the same by hand.
 
+use crate::events::Events;
+use crate::scenario::step::Ask;
 use bytes::Bytes;
 use fact_mocks::clock::Clock;
 use reqwest::Method;
@@ -34,8 +36,12 @@ pub struct Observation {
     pub body: Option<Value>,
     /// The body as it came.
     pub raw: Bytes,
+    /// The events, where it came as a stream; `body` is then what the last of them says.
+    pub events: Option<Events>,
     /// Why the answer is missing or broken off.
     pub broken: Option<String>,
+    /// Nobody waited for the whole of it, on purpose.
+    pub left: bool,
     /// When the request was sent.
     pub sent_ns: u64,
     /// When the head of the answer was there.
@@ -59,6 +65,8 @@ pub struct Plain {
     pub headers: Vec<(String, String)>,
     /// The body; JSON unless a header says otherwise.
     pub body: Option<String>,
+    /// The connection is closed then, whatever has come.
+    pub leave_after: Option<Duration>,
 }
 
 /// Why a request was not even sent.
@@ -144,17 +152,32 @@ impl Client {
     }
 
     /// Asks a question.
-    pub async fn ask(
-        &self,
-        client: &str,
-        question: &str,
-        cache_options: Option<&Value>,
-    ) -> Result<Observation, ClientError> {
-        let mut body = json!({ "query": question });
-        if let Some(options) = cache_options {
+    pub async fn ask(&self, ask: &Ask) -> Result<Observation, ClientError> {
+        let mut body = json!({ "query": ask.question });
+        if let Some(options) = &ask.cache_options {
             body["cache_options"] = options.clone();
         }
-        self.post(client, "/api/v1/query".into(), &body).await
+        if let Some(session) = &ask.session {
+            body["context"] = json!({ "session_id": session });
+        }
+        if let Some(user) = &ask.user_id {
+            body["user_id"] = user.as_str().into();
+        }
+        let headers = if ask.stream {
+            vec![("accept".to_owned(), "text/event-stream".to_owned())]
+        } else {
+            Vec::new()
+        };
+        let token = Some(self.token(&ask.client).await?);
+        let request = Plain {
+            method: "POST".into(),
+            path: "/api/v1/query".into(),
+            token,
+            headers,
+            body: Some(body.to_string()),
+            leave_after: ask.leave_after.map(|after| after.0),
+        };
+        Ok(self.send(&request).await)
     }
 
     /// Executes a tool.
@@ -184,8 +207,8 @@ impl Client {
                 method: "POST".into(),
                 path,
                 token,
-                headers: Vec::new(),
                 body: Some(body.to_string()),
+                ..Plain::default()
             })
             .await)
     }
@@ -197,21 +220,41 @@ impl Client {
             headers: HeaderMap::new(),
             body: None,
             raw: Bytes::new(),
+            events: None,
             broken: None,
+            left: false,
             sent_ns: self.clock.now_ns(),
             first_byte_ns: 0,
             done_ns: 0,
             curl: self.curl(request),
         };
-        if let Err(reason) = self.exchange(request, &mut seen).await {
-            seen.broken = Some(reason);
-        }
+        let mut times = Vec::new();
+        let exchange = self.exchange(request, &mut seen, &mut times);
+        let ended = match request.leave_after {
+            None => Some(exchange.await),
+            Some(after) => tokio::time::timeout(after, exchange).await.ok(),
+        };
+        seen.left = ended.is_none();
+        seen.broken = ended.and_then(Result::err);
         seen.done_ns = self.clock.now_ns();
-        seen.body = serde_json::from_slice(&seen.raw).ok();
+        let kind = seen.headers.get("content-type");
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with("text/event-stream") && !seen.left {
+            let events = Events::read(&seen.raw, &times);
+            seen.body = events.end().cloned();
+            seen.events = Some(events);
+        } else {
+            seen.body = serde_json::from_slice(&seen.raw).ok();
+        }
         seen
     }
 
-    async fn exchange(&self, request: &Plain, seen: &mut Observation) -> Result<(), String> {
+    async fn exchange(
+        &self,
+        request: &Plain,
+        seen: &mut Observation,
+        times: &mut Vec<(usize, u64)>,
+    ) -> Result<(), String> {
         let method =
             Method::from_bytes(request.method.as_bytes()).map_err(|error| error.to_string())?;
         let mut headers = HeaderMap::new();
@@ -246,7 +289,10 @@ impl Client {
         let mut raw = Vec::new();
         let end = loop {
             match response.chunk().await {
-                Ok(Some(chunk)) => raw.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => {
+                    raw.extend_from_slice(&chunk);
+                    times.push((raw.len(), self.clock.now_ns()));
+                }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(innermost(&error)),
             }
@@ -352,8 +398,8 @@ mod tests {
             method: "POST".into(),
             path: "/x".into(),
             token: Some("tok".into()),
-            headers: Vec::new(),
             body,
+            ..Plain::default()
         };
         assert_eq!(
             client.curl(&request),

@@ -3,12 +3,13 @@
 
 mod audit;
 mod body;
+mod stream;
 mod upstream;
 
 use crate::client::Observation;
 use crate::scenario::Scenario;
 use crate::scenario::expect::{CacheStatus, Expect, Took};
-use crate::scenario::step::{Step, Verb};
+use crate::scenario::step::{Ask, Step, Verb};
 use crate::world::World;
 use fact_mocks::journal::Entry;
 use fact_reports::run::{Check, Outcome};
@@ -148,7 +149,23 @@ pub async fn judge(
         curl,
         checks: Vec::new(),
     };
-    status(&mut judge, step, seen);
+    if seen
+        .observations
+        .iter()
+        .all(|observation| !observation.left)
+    {
+        status(&mut judge, step, seen);
+    }
+    if let Verb::Ask(Ask {
+        stream: true,
+        leave_after: None,
+        ..
+    }) = &step.verb
+        && (expect.stream.is_some() || expect.error.is_none())
+    {
+        let expected = expect.stream.clone().unwrap_or_default();
+        stream::judge(&mut judge, &expected, seen);
+    }
     if let Some(error) = &expect.error {
         judge.each("error", error, seen, |observation| {
             says(observation, &["error", "code"], |code| {

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod database;
+pub mod events;
 pub mod expect;
 pub mod fuzz;
 pub mod gates;

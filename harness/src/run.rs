@@ -18,7 +18,7 @@ pub struct Config {
     /// What is asked.
     pub scenarios: Vec<Scenario>,
     /// Only ids that match; `*` stands for any characters.
-    pub only: Option<String>,
+    pub only: Vec<String>,
     /// Who is asked.
     pub target: Target,
     /// `auto`, `docker`, `binaries`, `sqlite` or a URL.
@@ -179,16 +179,15 @@ pub async fn run(
 
 fn select(config: &Config) -> Result<Vec<&Scenario>, RunError> {
     let wanted = |scenario: &&Scenario| {
-        config
-            .only
-            .as_deref()
-            .is_none_or(|pattern| matches(pattern, &scenario.id))
+        config.only.is_empty()
+            || config
+                .only
+                .iter()
+                .any(|pattern| matches(pattern, &scenario.id))
     };
     let chosen: Vec<&Scenario> = config.scenarios.iter().filter(wanted).collect();
     if chosen.is_empty() {
-        return Err(RunError::NothingMatches(
-            config.only.clone().unwrap_or_default(),
-        ));
+        return Err(RunError::NothingMatches(config.only.join("` or `")));
     }
     Ok(chosen)
 }

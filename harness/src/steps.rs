@@ -5,7 +5,7 @@ mod fill;
 use crate::client::{Observation, Plain};
 use crate::expect::{self, Seen};
 use crate::scenario::Scenario;
-use crate::scenario::step::{Execute, Request, Step, Verb};
+use crate::scenario::step::{Ask, Execute, Request, Restart, Step, Verb};
 use crate::world::World;
 use fact_reports::run::{Check, Outcome};
 use fill::Fill;
@@ -71,6 +71,10 @@ async fn run_step(
             }
         }
         Verb::Fault(faults) => world.mocks.set_claude_faults(faults.claude.clone()),
+        Verb::Restart(how) => {
+            let restarted = world.running.restart(*how == Restart::Kill).await;
+            restarted.map_err(|error| error.to_string())?;
+        }
         Verb::Ask(_) | Verb::Execute(_) | Verb::Request(_) => {
             let sender = Sender::prepare(&step.verb, last, world).await?;
             let before = expect::Before::take(&step.expect, world).await?;
@@ -101,11 +105,7 @@ struct Sender {
 
 #[derive(Debug)]
 enum Sending {
-    Ask {
-        client: String,
-        question: String,
-        cache_options: Option<Value>,
-    },
+    Ask(Ask),
     Execute(Execute),
     Request(Plain),
 }
@@ -116,13 +116,11 @@ impl Sender {
         let fill = Fill::new(verb, last, world).await?;
         let (sending, times, at_once) = match verb {
             Verb::Ask(ask) => {
-                let question = fill.text(&ask.question)?;
-                let sending = Sending::Ask {
-                    client: ask.client.clone(),
-                    question,
-                    cache_options: ask.cache_options.clone(),
+                let filled = Ask {
+                    question: fill.text(&ask.question)?,
+                    ..ask.clone()
                 };
-                (sending, ask.times, ask.at_once)
+                (Sending::Ask(filled), ask.times, ask.at_once)
             }
             Verb::Execute(execute) => {
                 let filled = Execute {
@@ -136,11 +134,13 @@ impl Sender {
                 request.times,
                 request.at_once,
             ),
-            Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) => {
+            Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) | Verb::Restart(_) => {
                 return Err(format!("`{}` sends nothing", verb.name()));
             }
         };
-        if let Sending::Ask { client, .. } | Sending::Execute(Execute { client, .. }) = &sending {
+        if let Sending::Ask(Ask { client, .. }) | Sending::Execute(Execute { client, .. }) =
+            &sending
+        {
             world
                 .client
                 .token(client)
@@ -171,16 +171,7 @@ impl Sender {
 
     async fn send(&self, world: &World) -> Result<Observation, String> {
         let seen = match &self.sending {
-            Sending::Ask {
-                client,
-                question,
-                cache_options,
-            } => {
-                world
-                    .client
-                    .ask(client, question, cache_options.as_ref())
-                    .await
-            }
+            Sending::Ask(ask) => world.client.ask(ask).await,
             Sending::Execute(execute) => {
                 world
                     .client
@@ -220,5 +211,6 @@ async fn plain(request: &Request, fill: &Fill, world: &World) -> Result<Plain, S
         token,
         headers: headers.collect::<Result<_, String>>()?,
         body,
+        leave_after: None,
     })
 }

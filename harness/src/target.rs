@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 use url::Url;
@@ -91,6 +92,9 @@ pub enum TargetError {
     /// An address that is none.
     #[error("no address: {0}")]
     Address(#[from] url::ParseError),
+    /// It was started by somebody else.
+    #[error("only a target that `fact run` has started can be started again")]
+    NotOurs,
     /// No port is free.
     #[error("no port is free on the loopback address: {0}")]
     NoPort(std::io::Error),
@@ -101,9 +105,70 @@ pub enum TargetError {
 pub struct Running {
     /// Its root.
     pub base: Url,
-    /// Its process, where it is a child of this one.
-    pub pid: Option<u32>,
-    child: Option<Child>,
+    /// Where it was started here: its process, and how to start it again.
+    own: Option<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    recipe: Recipe,
+    process: Mutex<Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    pid: Option<u32>,
+}
+
+/// How to start a target.
+#[derive(Debug)]
+struct Recipe {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    log: PathBuf,
+}
+
+impl Own {
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recipe {
+    /// Starts it; how long its log was before.
+    fn spawn(&self, port: u16) -> Result<(Process, u64), TargetError> {
+        let in_log = |source| TargetError::Log {
+            path: self.log.display().to_string(),
+            source,
+        };
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(in_log)?;
+        let written_before = output.metadata().map_err(in_log)?.len();
+        let errors = output.try_clone().map_err(in_log)?;
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(inherited())
+            .envs(&self.environment)
+            .env("FACT_LISTEN", format!("127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0)
+            .kill_on_drop(true);
+        let child = command.spawn().map_err(|source| TargetError::Start {
+            command: self.program.display().to_string(),
+            source,
+        })?;
+        let pid = child.id();
+        Ok((Process { child, pid }, written_before))
+    }
 }
 
 /// Starts the target with this environment and nothing else, and waits until it is ready.
@@ -120,47 +185,32 @@ pub async fn start(
             (PathBuf::from(program), arguments.to_vec())
         }
     };
-    let in_log = |source| TargetError::Log {
-        path: log.display().to_string(),
-        source,
+    let recipe = Recipe {
+        program,
+        arguments,
+        environment,
+        log: log.to_owned(),
+    };
+    let mut running = Running {
+        base: Url::parse("http://127.0.0.1/")?,
+        own: None,
     };
     let mut attempt = 1;
+    let mut port = free_port().map_err(TargetError::NoPort)?;
+    let (process, mut written_before) = recipe.spawn(port)?;
+    running.own = Some(Own {
+        recipe,
+        process: Mutex::new(process),
+    });
     loop {
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .map_err(in_log)?;
-        let written_before = output.metadata().map_err(in_log)?.len();
-        let errors = output.try_clone().map_err(in_log)?;
-        let port = free_port().map_err(TargetError::NoPort)?;
-        let mut command = Command::new(&program);
-        command
-            .args(&arguments)
-            .env_clear()
-            .envs(inherited())
-            .envs(&environment)
-            .env("FACT_LISTEN", format!("127.0.0.1:{port}"))
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .process_group(0)
-            .kill_on_drop(true);
-        let child = command.spawn().map_err(|source| TargetError::Start {
-            command: program.display().to_string(),
-            source,
-        })?;
-        let base = Url::parse(&format!("http://127.0.0.1:{port}/"))?;
-        let mut running = Running {
-            base,
-            pid: child.id(),
-            child: Some(child),
-        };
-        match wait_until_ready(&mut running, log, written_before).await {
+        running.base = Url::parse(&format!("http://127.0.0.1:{port}/"))?;
+        match running.wait_until_ready(written_before).await {
             Err(TargetError::Ended { log, .. })
                 if attempt < ATTEMPTS && log.to_lowercase().contains("in use") =>
             {
                 attempt += 1;
+                port = free_port().map_err(TargetError::NoPort)?;
+                written_before = running.spawn_again(port)?;
             }
             Err(error) => return Err(error),
             Ok(()) => return Ok(running),
@@ -169,12 +219,11 @@ pub async fn start(
 }
 
 async fn already_running(url: &Url) -> Result<Running, TargetError> {
-    let mut running = Running {
+    let running = Running {
         base: url.clone(),
-        pid: None,
-        child: None,
+        own: None,
     };
-    wait_until_ready(&mut running, Path::new(""), 0).await?;
+    running.wait_until_ready(0).await?;
     Ok(running)
 }
 
@@ -189,44 +238,6 @@ fn free_port() -> std::io::Result<u16> {
     std::net::TcpListener::bind(("127.0.0.1", 0))?
         .local_addr()
         .map(|address| address.port())
-}
-
-async fn wait_until_ready(
-    running: &mut Running,
-    log: &Path,
-    written_before: u64,
-) -> Result<(), TargetError> {
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(5))
-        .build()?;
-    let url = running.base.join("/api/v1/ready")?;
-    let deadline = Instant::now() + READY_WITHIN;
-    let mut pause = Duration::from_millis(5);
-    loop {
-        if let Some(child) = &mut running.child
-            && let Ok(Some(status)) = child.try_wait()
-        {
-            return Err(TargetError::Ended {
-                status: status.to_string(),
-                log: tail(log, written_before),
-            });
-        }
-        let last = match http.get(url.clone()).send().await {
-            Ok(response) if response.status().as_u16() == 200 => return Ok(()),
-            Ok(response) => format!("status {}", response.status().as_u16()),
-            Err(_) => "no connection".to_owned(),
-        };
-        if Instant::now() >= deadline {
-            return Err(TargetError::NotReady {
-                url: url.to_string(),
-                last,
-                log: tail(log, written_before),
-            });
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 5 / 4).min(Duration::from_millis(100));
-    }
 }
 
 /// The last lines that were written since.
@@ -250,22 +261,87 @@ fn tail(log: &Path, written_before: u64) -> String {
 }
 
 impl Running {
-    /// Asks it to end, and ends it when it does not.
-    pub async fn stop(mut self) {
-        let Some(mut child) = self.child.take() else {
-            return;
+    async fn wait_until_ready(&self, written_before: u64) -> Result<(), TargetError> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()?;
+        let url = self.base.join("/api/v1/ready")?;
+        let deadline = Instant::now() + READY_WITHIN;
+        let mut pause = Duration::from_millis(5);
+        let log = |own: Option<&Own>| {
+            own.map_or_else(String::new, |own| tail(&own.recipe.log, written_before))
         };
-        self.signal(Signal::SIGTERM);
-        if tokio::time::timeout(GONE_WITHIN, child.wait())
-            .await
-            .is_err()
-        {
+        loop {
+            if let Some(own) = &self.own
+                && let Ok(Some(status)) = own.process().child.try_wait()
+            {
+                return Err(TargetError::Ended {
+                    status: status.to_string(),
+                    log: log(Some(own)),
+                });
+            }
+            let last = match http.get(url.clone()).send().await {
+                Ok(response) if response.status().as_u16() == 200 => return Ok(()),
+                Ok(response) => format!("status {}", response.status().as_u16()),
+                Err(_) => "no connection".to_owned(),
+            };
+            if Instant::now() >= deadline {
+                return Err(TargetError::NotReady {
+                    url: url.to_string(),
+                    last,
+                    log: log(self.own.as_ref()),
+                });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 5 / 4).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Starts the process anew; how long its log was before.
+    fn spawn_again(&self, port: u16) -> Result<u64, TargetError> {
+        let Some(own) = &self.own else { return Ok(0) };
+        let (process, written_before) = own.recipe.spawn(port)?;
+        *own.process() = process;
+        Ok(written_before)
+    }
+
+    /// Ends it, by `SIGTERM` or at once, and starts it again at the same address. Its state stays where it is.
+    pub async fn restart(&self, kill: bool) -> Result<(), TargetError> {
+        let port = self.base.port().filter(|_| self.own.is_some());
+        let port = port.ok_or(TargetError::NotOurs)?;
+        if kill {
             self.signal(Signal::SIGKILL);
-            drop(child.wait().await);
+        }
+        self.end().await;
+        let written_before = self.spawn_again(port)?;
+        self.wait_until_ready(written_before).await
+    }
+
+    /// Asks it to end, and ends it when it does not.
+    pub async fn stop(self) {
+        self.end().await;
+    }
+
+    async fn end(&self) {
+        let Some(own) = &self.own else { return };
+        self.signal(Signal::SIGTERM);
+        let ended = || !matches!(own.process().child.try_wait(), Ok(None));
+        let deadline = Instant::now() + GONE_WITHIN;
+        while !ended() {
+            if Instant::now() >= deadline {
+                self.signal(Signal::SIGKILL);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         // What it started and left is in its group.
         self.signal(Signal::SIGKILL);
-        self.pid = None;
+        own.process().pid = None;
+    }
+
+    /// Its process, where it is a child of this one.
+    pub fn pid(&self) -> Option<u32> {
+        self.own.as_ref().and_then(|own| own.process().pid)
     }
 
     /// Seconds of processor time that it has used.
@@ -273,7 +349,7 @@ impl Running {
     pub fn cpu_seconds(&self) -> Option<f64> {
         // `USER_HZ` is 100 on every architecture that Linux has today.
         const TICKS_PER_SECOND: f64 = 100.0;
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid?)).ok()?;
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?)).ok()?;
         let (_, fields) = text.rsplit_once(')')?;
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let user: u64 = fields.get(11)?.parse().ok()?;
@@ -283,7 +359,7 @@ impl Running {
 
     /// Its peak resident memory.
     pub fn peak_bytes(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid?)).ok()?;
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.trim()
             .strip_suffix("kB")?
@@ -294,7 +370,7 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.pid.and_then(|pid| i32::try_from(pid).ok()) {
+        if let Some(pid) = self.pid().and_then(|pid| i32::try_from(pid).ok()) {
             // A group that is gone already is what was wanted.
             let _ = killpg(Pid::from_raw(pid), signal);
         }
@@ -303,9 +379,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.child.is_some() {
-            self.signal(Signal::SIGKILL);
-        }
+        self.signal(Signal::SIGKILL);
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) struct Failure {
     details: Option<Value>,
     retry_after_seconds: Option<u64>,
     query_id: Option<Box<str>>,
+    closing: bool,
     trace_id: String,
 }
 
@@ -29,6 +30,7 @@ impl Failure {
             details: None,
             retry_after_seconds: None,
             query_id: None,
+            closing: false,
             trace_id: String::new(),
         }
     }
@@ -46,6 +48,12 @@ impl Failure {
     /// Nobody is to come back before that.
     pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> Self {
         self.retry_after_seconds = Some(whole_seconds(wait));
+        self
+    }
+
+    /// What was not read of the body would be taken for the next request: there is none on this connection.
+    pub(crate) fn closing(mut self) -> Self {
+        self.closing = true;
         self
     }
 
@@ -167,8 +175,7 @@ impl IntoResponse for Failure {
                 .headers_mut()
                 .insert("retry-after", HeaderValue::from(seconds));
         }
-        if self.code == ErrorCode::PayloadTooLarge {
-            // What was not read of the body would be taken for the next request.
+        if self.closing || self.code == ErrorCode::PayloadTooLarge {
             response
                 .headers_mut()
                 .insert("connection", HeaderValue::from_static("close"));

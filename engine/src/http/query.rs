@@ -2,13 +2,13 @@
 
 mod stream;
 
-use super::{Engine, Failure, Trace, body, parse};
+use super::{Engine, Failure, Name, Trace, body, parse};
 use crate::answer::{AnswerError, Answered, Begun, Question};
 use crate::auth::Principal;
 use crate::queries::Asked;
 use crate::session::{SessionKey, reminder};
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -71,7 +71,7 @@ pub(super) async fn query(
 pub(super) async fn status(
     State(engine): State<Engine>,
     trace: Trace,
-    Path(id): Path<String>,
+    Name(id): Name,
     request: Request,
 ) -> Result<Json<QueryState>, Failure> {
     let principal = engine

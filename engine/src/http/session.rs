@@ -1,10 +1,10 @@
 //! A person's own sessions: seen and forgotten.
 
 use super::query::wrong_name;
-use super::{Engine, Failure, Trace};
+use super::{Engine, Failure, Name, Trace};
 use crate::session::SessionKey;
 use axum::Json;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::request::Parts;
 use fact_wire::{ErrorCode, Session};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ struct Whose {
 pub(super) async fn show(
     State(engine): State<Engine>,
     trace: Trace,
-    Path(id): Path<String>,
+    Name(id): Name,
     request: Request,
 ) -> Result<Json<Session>, Failure> {
     let key = own(&engine, &trace, id, request.into_parts().0).await?;
@@ -35,7 +35,7 @@ pub(super) async fn show(
 pub(super) async fn forget(
     State(engine): State<Engine>,
     trace: Trace,
-    Path(id): Path<String>,
+    Name(id): Name,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
     let key = own(&engine, &trace, id, request.into_parts().0).await?;

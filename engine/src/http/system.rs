@@ -15,6 +15,7 @@ pub(super) async fn health(State(engine): State<Engine>) -> Response {
         "core",
         "streaming",
         "sessions",
+        "cache-admin",
         "audit",
         "web",
         "registration",

@@ -56,6 +56,8 @@ pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) comment: String,
     pub(crate) columns: Vec<Column>,
+    pub(crate) primary_key: Vec<String>,
+    pub(crate) foreign_keys: Vec<ForeignKey>,
     /// `schema.table`, itself or what the view reads.
     pub(crate) bases: BTreeSet<String>,
 }
@@ -64,7 +66,18 @@ pub(crate) struct Table {
 pub(crate) struct Column {
     pub(crate) name: String,
     pub(crate) kind: String,
+    pub(crate) nullable: bool,
     pub(crate) comment: String,
+}
+
+/// Columns that name a row of another table.
+#[derive(Debug, Clone)]
+pub(crate) struct ForeignKey {
+    pub(crate) columns: Vec<String>,
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    /// The columns there.
+    pub(crate) referenced: Vec<String>,
 }
 
 impl Table {
@@ -206,6 +219,7 @@ impl Database {
     pub fn schema_text(&self, scope: Option<&[String]>) -> String {
         let mut text = String::new();
         for table in self.visible(scope) {
+            let keys = self.keys(table, scope);
             let _ = writeln!(text, "\n## {}{}", table.shown(), remark(&table.comment));
             for column in &table.columns {
                 let _ = writeln!(
@@ -216,8 +230,29 @@ impl Database {
                     remark(&column.comment)
                 );
             }
+            if !table.primary_key.is_empty() {
+                let _ = writeln!(text, "primary key ({})", table.primary_key.join(", "));
+            }
+            for (key, other) in keys {
+                let (own, there) = (key.columns.join(", "), key.referenced.join(", "));
+                let _ = writeln!(text, "({own}) references {other} ({there})");
+            }
         }
         text
+    }
+
+    /// The foreign keys of a table that lead to tables within a data scope, and how those are named.
+    fn keys<'a>(
+        &'a self,
+        table: &'a Table,
+        scope: Option<&'a [String]>,
+    ) -> Vec<(&'a ForeignKey, String)> {
+        let other = |key: &'a ForeignKey| {
+            self.visible(scope)
+                .find(|other| other.schema == key.schema && other.name == key.table)
+                .map(|other| (key, other.shown()))
+        };
+        table.foreign_keys.iter().filter_map(other).collect()
     }
 
     /// `schema.table` of tables as written, views resolved.
@@ -249,11 +284,20 @@ impl Database {
         let only = arguments["table"].as_str();
         let tables: Vec<Value> = self
             .visible(caller.tables.as_deref())
-            .filter(|table| only.is_none_or(|name| table.shown() == name))
+            .filter(|table| {
+                only.is_none_or(|name| {
+                    table.shown() == name || format!("{}.{}", table.schema, table.name) == name
+                })
+            })
             .map(|table| {
                 let columns: Vec<Value> =
-                    table.columns.iter().map(|column| json!({ "name": column.name, "type": column.kind, "comment": column.comment })).collect();
-                json!({ "name": table.shown(), "comment": table.comment, "columns": columns })
+                    table.columns.iter().map(|column| json!({ "name": column.name, "type": column.kind, "nullable": column.nullable, "comment": column.comment })).collect();
+                let keys: Vec<Value> = self
+                    .keys(table, caller.tables.as_deref())
+                    .into_iter()
+                    .map(|(key, other)| json!({ "columns": key.columns, "references": { "table": other, "columns": key.referenced } }))
+                    .collect();
+                json!({ "name": table.shown(), "comment": table.comment, "columns": columns, "primary_key": table.primary_key, "foreign_keys": keys })
             })
             .collect();
         if tables.is_empty()

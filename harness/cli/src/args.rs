@@ -83,9 +83,9 @@ pub(crate) struct RunArgs {
     /// `auto`, `docker`, `binaries`, `sqlite` or a `postgres://` URL of a superuser
     #[arg(long, env = "FACT_RUN_DATABASE", default_value = "auto")]
     pub(crate) database: String,
-    /// Only scenarios whose id matches; `*` stands for any characters
-    #[arg(long, env = "FACT_RUN_ONLY")]
-    pub(crate) only: Option<String>,
+    /// Only scenarios whose id matches; `*` stands for any characters; several with commas between them
+    #[arg(long, env = "FACT_RUN_ONLY", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
     /// The seed of every plan, delay and fault
     #[arg(long, env = "FACT_RUN_SEED", default_value_t = 42)]
     pub(crate) seed: u64,

@@ -29,6 +29,8 @@ pub struct Expect {
     pub headers: IndexMap<String, String>,
     /// The body.
     pub body: Option<Body>,
+    /// The events of a stream.
+    pub stream: Option<Stream>,
     /// What Claude was told.
     pub claude_saw: Option<ClaudeSaw>,
     /// New events of the audit log, by type: `tool_call`, `refusal`, `login`, `admin`.
@@ -106,6 +108,18 @@ pub struct Body {
     pub contains: Vec<String>,
     /// Texts that it has not.
     pub lacks: Vec<String>,
+}
+
+/// The events of an answer that came as a stream.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stream {
+    /// How many `delta` there are.
+    pub deltas: Option<Count>,
+    /// How many `progress` there are.
+    pub progress: Option<Count>,
+    /// How soon the first `delta` is there.
+    pub first_delta_within: Option<Millis>,
 }
 
 /// What Claude was told during the step.

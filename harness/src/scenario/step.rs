@@ -1,4 +1,4 @@
-//! What a step does: exactly one of `ask`, `execute`, `request`, `write`, `sql`, `wait` and `fault`.
+//! What a step does: exactly one of `ask`, `execute`, `request`, `write`, `sql`, `wait`, `fault` and `restart`.
 
 use super::expect::Expect;
 use fact_mocks::script::{Fault, Millis};
@@ -38,6 +38,8 @@ pub enum Verb {
     Wait(Millis),
     /// From now on the mocks fail so.
     Fault(Faults),
+    /// The target is ended and started again; what it keeps stays where it is.
+    Restart(Restart),
 }
 
 impl Verb {
@@ -51,6 +53,7 @@ impl Verb {
             Self::Sql(_) => "sql",
             Self::Wait(_) => "wait",
             Self::Fault(_) => "fault",
+            Self::Restart(_) => "restart",
         }
     }
 }
@@ -73,6 +76,18 @@ pub struct Ask {
     /// Sent as `cache_options`.
     #[serde(default)]
     pub cache_options: Option<Value>,
+    /// Sent as `context.session_id`.
+    #[serde(default)]
+    pub session: Option<String>,
+    /// Sent as `user_id`.
+    #[serde(default)]
+    pub user_id: Option<String>,
+    /// Whether the answer is wanted as a stream of events; what is expected of the body is then expected of its end.
+    #[serde(default)]
+    pub stream: bool,
+    /// The connection is closed then, and nothing is expected of the answer.
+    #[serde(default)]
+    pub leave_after: Option<Millis>,
 }
 
 /// A tool and its arguments.
@@ -147,6 +162,16 @@ pub struct Faults {
     pub claude: Vec<Fault>,
 }
 
+/// How the target is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Restart {
+    /// By `SIGTERM`.
+    Stop,
+    /// By `SIGKILL`: it has no time for anything.
+    Kill,
+}
+
 fn alice() -> String {
     "alice".to_owned()
 }
@@ -184,6 +209,9 @@ struct Written {
     /// From now on the mocks fail so.
     #[serde(default)]
     fault: Option<Faults>,
+    /// The target is ended, by `stop` or `kill`, and started again.
+    #[serde(default)]
+    restart: Option<Restart>,
     /// What must be seen.
     #[serde(default)]
     expect: Option<Expect>,
@@ -206,6 +234,7 @@ impl TryFrom<Written> for Step {
         verbs.extend(written.sql.map(Verb::Sql));
         verbs.extend(written.wait.map(Verb::Wait));
         verbs.extend(written.fault.map(Verb::Fault));
+        verbs.extend(written.restart.map(Verb::Restart));
         let names: Vec<&str> = verbs.iter().map(Verb::name).collect();
         if names.len() > 1 {
             return Err(format!(
@@ -214,12 +243,12 @@ impl TryFrom<Written> for Step {
             ));
         }
         let Some(verb) = verbs.pop() else {
-            return Err("a step does one of `ask`, `execute`, `request`, `write`, `sql`, `wait`, `fault`; this one does nothing".into());
+            return Err("a step does one of `ask`, `execute`, `request`, `write`, `sql`, `wait`, `fault`, `restart`; this one does nothing".into());
         };
         if written.expect.is_some()
             && matches!(
                 verb,
-                Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_)
+                Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) | Verb::Restart(_)
             )
         {
             return Err(format!(

@@ -17,7 +17,9 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<(), Wrong> {
             Verb::Ask(ask) => Some(&ask.client),
             Verb::Execute(execute) => Some(&execute.client),
             Verb::Request(request) => request.client.as_ref(),
-            Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) => None,
+            Verb::Write(_) | Verb::Sql(_) | Verb::Wait(_) | Verb::Fault(_) | Verb::Restart(_) => {
+                None
+            }
         };
         client.map_or(Ok(()), |client| known_client(client))?;
         if let Verb::Request(request) = &step.verb

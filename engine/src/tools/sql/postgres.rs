@@ -3,8 +3,8 @@
 mod values;
 
 use super::{
-    Beside, Change, Column, ConnectError, DatabaseConfig, MOST_BYTES, RoleCheck, Rows, Table,
-    distinct,
+    Beside, Change, Column, ConnectError, DatabaseConfig, ForeignKey, MOST_BYTES, RoleCheck, Rows,
+    Table, distinct,
 };
 use crate::tools::outcome::{ToolError, Violation};
 use fact_guard::Rule;
@@ -73,10 +73,18 @@ const TOO_STRONG: &str = "SELECT concat_ws(', ', \
     FROM pg_roles r WHERE r.rolname = current_user";
 
 const COLUMNS: &str = "SELECT n.nspname, c.relname, coalesce(obj_description(c.oid, 'pg_class'), ''), a.attname, \
-    format_type(a.atttypid, a.atttypmod), coalesce(col_description(c.oid, a.attnum), '') \
+    format_type(a.atttypid, a.atttypmod), coalesce(col_description(c.oid, a.attnum), ''), NOT a.attnotnull \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
     WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%' \
     AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1, 2, a.attnum";
+
+/// Primary and foreign keys; of a primary key there is no other table.
+const KEYS: &str = "SELECT n.nspname, c.relname, \
+    ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u(num, at) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY u.at), \
+    fn.nspname, f.relname, \
+    ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u(num, at) JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num ORDER BY u.at) \
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_class f ON f.oid = k.confrelid LEFT JOIN pg_namespace fn ON fn.oid = f.relnamespace WHERE k.contype IN ('p', 'f') ORDER BY 1, 2, k.conname";
 
 /// Every relation with the tables that it rests on.
 const BASES: &str = "WITH RECURSIVE rests(top, at) AS (SELECT c.oid, c.oid FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm') \
@@ -181,7 +189,27 @@ async fn schema(probe: &PgPool) -> sqlx::Result<Vec<Table>> {
                 name: row.get(3),
                 kind: row.get(4),
                 comment: row.get(5),
+                nullable: row.get(6),
             });
+        }
+    }
+    for row in probe.fetch_all(KEYS).await? {
+        let (schema, name): (String, String) = (row.get(0), row.get(1));
+        let Some(table) = tables
+            .iter_mut()
+            .find(|table| table.schema == schema && table.name == name)
+        else {
+            continue;
+        };
+        let columns = row.get(2);
+        match row.get::<Option<String>, _>(4) {
+            None => table.primary_key = columns,
+            Some(other) => table.foreign_keys.push(ForeignKey {
+                columns,
+                schema: row.get(3),
+                table: other,
+                referenced: row.get(5),
+            }),
         }
     }
     for row in probe.fetch_all(BASES).await? {

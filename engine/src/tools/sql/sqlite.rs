@@ -6,13 +6,13 @@ mod trim;
 
 pub use authorizer::Judge;
 
-use super::{Change, Column, ConnectError, MOST_BYTES, Rows, Table, distinct};
+use super::{Change, Column, ConnectError, ForeignKey, MOST_BYTES, Rows, Table, distinct};
 use crate::tools::outcome::ToolError;
 use authorizer::World;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,27 +90,73 @@ fn schema(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
         .collect::<Result<_, _>>()?;
     let mut tables = Vec::new();
     for name in names {
-        let mut described = connection.prepare("SELECT name, type FROM pragma_table_info(?1)")?;
+        let mut described = connection
+            .prepare("SELECT name, type, \"notnull\" = 0 AND pk = 0 FROM pragma_table_info(?1)")?;
         let column = |row: &rusqlite::Row<'_>| {
             Ok(Column {
                 name: row.get(0)?,
                 kind: row.get::<_, String>(1)?.to_lowercase(),
+                nullable: row.get(2)?,
                 comment: String::new(),
             })
         };
         let columns = described
             .query_map([&name], column)?
             .collect::<Result<_, _>>()?;
+        let primary_key = connection
+            .prepare("SELECT name FROM pragma_table_info(?1) WHERE pk > 0 ORDER BY pk")?
+            .query_map([&name], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let foreign_keys = foreign_keys(connection, &name)?;
         let bases = BTreeSet::from([format!("public.{name}")]);
         tables.push(Table {
             schema: "public".into(),
             name,
             comment: String::new(),
             columns,
+            primary_key,
+            foreign_keys,
             bases,
         });
     }
+    // A key that names no columns there means the primary key.
+    let primary: BTreeMap<String, Vec<String>> = tables
+        .iter()
+        .map(|table| (table.name.to_lowercase(), table.primary_key.clone()))
+        .collect();
+    for key in tables.iter_mut().flat_map(|table| &mut table.foreign_keys) {
+        if key.referenced.is_empty()
+            && let Some(columns) = primary.get(&key.table.to_lowercase())
+        {
+            key.referenced.clone_from(columns);
+        }
+    }
     Ok(tables)
+}
+
+fn foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<ForeignKey>> {
+    let mut listed = connection.prepare(
+        "SELECT id, \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?1) ORDER BY id DESC, seq",
+    )?;
+    let mut rows = listed.query([table])?;
+    let mut keys: Vec<(i64, ForeignKey)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        if keys.last().is_none_or(|(last, _)| *last != id) {
+            let key = ForeignKey {
+                columns: Vec::new(),
+                schema: "public".into(),
+                table: row.get(1)?,
+                referenced: Vec::new(),
+            };
+            keys.push((id, key));
+        }
+        if let Some((_, key)) = keys.last_mut() {
+            key.columns.push(row.get(2)?);
+            key.referenced.extend(row.get::<_, Option<String>>(3)?);
+        }
+    }
+    Ok(keys.into_iter().map(|(_, key)| key).collect())
 }
 
 /// `data_version` moves when another connection has written.
