@@ -280,7 +280,13 @@ async fn read(
     loop {
         let chunk = tokio::time::timeout_at(deadline, response.chunk()).await;
         let chunk = chunk.map_err(|_| ToolError::Timeout)?;
-        let broken = |_| ToolError::Unavailable("the endpoint's answer broke off".into());
+        let broken = |error: reqwest::Error| {
+            if error.is_timeout() {
+                ToolError::Timeout
+            } else {
+                ToolError::Unavailable("the endpoint's answer broke off".into())
+            }
+        };
         let Some(chunk) = chunk.map_err(broken)? else {
             return Ok(bytes);
         };
