@@ -28,9 +28,9 @@ impl Breaker {
             return Ok(());
         };
         let last = state.tried.map_or(opened, |tried| tried.max(opened));
-        let waited = now.saturating_duration_since(last);
-        if waited < OPEN {
-            return Err(OPEN - waited);
+        let left = OPEN.saturating_sub(now.saturating_duration_since(last));
+        if !left.is_zero() {
+            return Err(left);
         }
         state.tried = Some(now);
         Ok(())

@@ -466,7 +466,7 @@ fn made(
         (Some(http), _) => {
             let endpoint = Endpoint::read(http)
                 .map_err(|(field, message)| vec![violation(&format!("/http{field}"), &message)])?;
-            (ToolKind::Http, Backing::Http(endpoint))
+            (ToolKind::Http, Backing::Http(Box::new(endpoint)))
         }
         (None, arcade) => {
             let name = arcade.as_ref().and_then(|arcade| arcade.tool_name.clone());

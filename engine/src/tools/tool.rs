@@ -27,7 +27,7 @@ pub(super) struct Tool {
 pub(super) enum Backing {
     BuiltIn,
     Arcade(ArcadeCall),
-    Http(Endpoint),
+    Http(Box<Endpoint>),
 }
 
 /// How a tool of Arcade's is called.

@@ -37,7 +37,7 @@ impl Usage {
         &self,
         (tenant, tool): (&str, &str),
         ended: Ended,
-        took: Duration,
+        latency: Duration,
         now: Timestamp,
     ) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,11 +60,11 @@ impl Usage {
         }
         figures.calls += 1;
         figures.failures += u64::from(ended == Ended::Failure);
-        figures.total += took;
+        figures.total += latency;
         if figures.latest.len() == LATEST {
             figures.latest.pop_front();
         }
-        figures.latest.push_back(took);
+        figures.latest.push_back(latency);
     }
 
     pub(super) fn of(&self, tenant: &str, tool: &str) -> ToolUsage {
@@ -118,8 +118,8 @@ mod tests {
     fn calls_failures_and_refusals_are_told_apart_by_tenant() {
         let usage = Usage::default();
         let count = |tenant: &str, ended, ms| {
-            let took = Duration::from_millis(ms);
-            usage.count((tenant, "A.B"), ended, took, Timestamp::UNIX_EPOCH);
+            let latency = Duration::from_millis(ms);
+            usage.count((tenant, "A.B"), ended, latency, Timestamp::UNIX_EPOCH);
         };
         for ms in 1..=300 {
             count("acme", Ended::Success, ms);

@@ -133,15 +133,12 @@ impl Inner {
             let known = tools
                 .get(&name)
                 .filter(|known| known.definition == definition && known.backing == backing);
-            let tool = match known {
-                Some(known) => known.clone(),
-                None => match Tool::new(definition, backing) {
-                    Ok(tool) => Arc::new(tool),
-                    Err(_) => {
-                        tracing::warn!(name, "a tool of Arcade's has a schema that is none");
-                        continue;
-                    }
-                },
+            let made = known
+                .cloned()
+                .or_else(|| Tool::new(definition, backing).ok().map(Arc::new));
+            let Some(tool) = made else {
+                tracing::warn!(name, "a tool of Arcade's has a schema that is none");
+                continue;
             };
             changed |= known.is_none();
             found.insert(name, tool);

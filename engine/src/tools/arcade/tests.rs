@@ -6,7 +6,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const EXECUTE: &str = "/v1/tools/execute";
 
-async fn arcade(server: &MockServer) -> Arcade {
+fn arcade(server: &MockServer) -> Arcade {
     let timeout = Duration::from_secs(5);
     Arcade::new(&server.uri(), "arc_test".into(), timeout).unwrap()
 }
@@ -26,12 +26,12 @@ async fn execute(arcade: &Arcade, repeatable: bool) -> Result<Value, ToolError> 
     executed.await.map(|output| output.result)
 }
 
-fn success(value: Value) -> ResponseTemplate {
+fn success(value: &Value) -> ResponseTemplate {
     ResponseTemplate::new(200)
         .set_body_json(json!({ "success": true, "output": { "value": value } }))
 }
 
-fn failure(error: Value) -> ResponseTemplate {
+fn failure(error: &Value) -> ResponseTemplate {
     ResponseTemplate::new(200)
         .set_body_json(json!({ "success": false, "output": { "error": error } }))
 }
@@ -57,8 +57,8 @@ async fn only_what_may_be_repeated_is_asked_again_after_a_failure_of_arcades() {
     for (repeatable, asked) in [(true, 3), (false, 1)] {
         let server = MockServer::start().await;
         reply(&server, EXECUTE, ResponseTemplate::new(502), 2).await;
-        reply(&server, EXECUTE, success(json!(1)), 1).await;
-        let outcome = execute(&arcade(&server).await, repeatable).await;
+        reply(&server, EXECUTE, success(&json!(1)), 1).await;
+        let outcome = execute(&arcade(&server), repeatable).await;
         assert_eq!(outcome.is_ok(), repeatable, "{outcome:?}");
         assert_eq!(executions(&server).await, asked);
     }
@@ -71,7 +71,7 @@ async fn a_refusal_of_arcades_is_not_asked_again() {
         let body = json!({ "name": "n", "message": "no such city\n  at /srv/app.py" });
         let response = ResponseTemplate::new(status).set_body_json(body);
         reply(&server, EXECUTE, response, 9).await;
-        let error = execute(&arcade(&server).await, true).await.unwrap_err();
+        let error = execute(&arcade(&server), true).await.unwrap_err();
         assert!(
             matches!(&error, ToolError::Failed(why) if !why.contains("app.py")),
             "{error:?}"
@@ -84,19 +84,16 @@ async fn a_refusal_of_arcades_is_not_asked_again() {
 async fn a_tool_that_says_so_is_asked_again_after_what_it_says() {
     let server = MockServer::start().await;
     let busy = json!({ "kind": "UPSTREAM_RUNTIME_RATE_LIMIT", "message": "busy", "can_retry": true, "retry_after_ms": 300 });
-    reply(&server, EXECUTE, failure(busy), 1).await;
-    reply(&server, EXECUTE, success(json!("done")), 1).await;
+    reply(&server, EXECUTE, failure(&busy), 1).await;
+    reply(&server, EXECUTE, success(&json!("done")), 1).await;
     let began = Instant::now();
-    assert_eq!(
-        execute(&arcade(&server).await, false).await,
-        Ok(json!("done"))
-    );
+    assert_eq!(execute(&arcade(&server), false).await, Ok(json!("done")));
     assert!(began.elapsed() >= Duration::from_millis(300));
 
     let server = MockServer::start().await;
     let other = json!({ "kind": "TOOL_RUNTIME_RETRY", "message": "bad city", "can_retry": true, "additional_prompt_content": "try Kyoto" });
-    reply(&server, EXECUTE, failure(other), 9).await;
-    let error = execute(&arcade(&server).await, true).await.unwrap_err();
+    reply(&server, EXECUTE, failure(&other), 9).await;
+    let error = execute(&arcade(&server), true).await.unwrap_err();
     assert_eq!(error.to_string(), "the tool failed: bad city (try Kyoto)");
     assert_eq!(executions(&server).await, 1);
 }
@@ -106,7 +103,7 @@ async fn a_retry_after_beyond_the_time_is_told_and_not_waited_for() {
     let server = MockServer::start().await;
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "60");
     reply(&server, EXECUTE, busy, 9).await;
-    let error = execute(&arcade(&server).await, true).await.unwrap_err();
+    let error = execute(&arcade(&server), true).await.unwrap_err();
     assert!(
         matches!(&error, ToolError::Outage { retry_after, .. } if *retry_after == Duration::from_mins(1)),
         "{error:?}"
@@ -118,8 +115,8 @@ async fn a_retry_after_beyond_the_time_is_told_and_not_waited_for() {
 async fn an_outage_is_no_longer_asked_and_is_over_soon_after_its_end() {
     let server = MockServer::start().await;
     reply(&server, EXECUTE, ResponseTemplate::new(500), 5).await;
-    reply(&server, EXECUTE, success(json!(1)), 9).await;
-    let arcade = arcade(&server).await;
+    reply(&server, EXECUTE, success(&json!(1)), 9).await;
+    let arcade = arcade(&server);
     for _ in 0..5 {
         assert!(execute(&arcade, false).await.unwrap_err().is_outage());
     }
@@ -137,8 +134,8 @@ async fn an_outage_is_no_longer_asked_and_is_over_soon_after_its_end() {
 #[tokio::test]
 async fn a_long_answer_is_cut_off() {
     let server = MockServer::start().await;
-    reply(&server, EXECUTE, success("x".repeat(100_000).into()), 9).await;
-    let error = execute(&arcade(&server).await, true).await.unwrap_err();
+    reply(&server, EXECUTE, success(&json!("x".repeat(100_000))), 9).await;
+    let error = execute(&arcade(&server), true).await.unwrap_err();
     assert_eq!(error, too_long(1_000));
 }
 
@@ -172,7 +169,7 @@ async fn consent_is_asked_for_and_known_once_it_is_given() {
         .expect(1)
         .mount(&server)
         .await;
-    let arcade = arcade(&server).await;
+    let arcade = arcade(&server);
     let before = arcade.edition();
     let refused = execute(&arcade, false).await.unwrap_err();
     let url = Some("https://consent.example/1".to_owned());
@@ -184,7 +181,7 @@ async fn consent_is_asked_for_and_known_once_it_is_given() {
     }
     assert!(arcade.edition() > before);
     assert!(!arcade.0.consents.has("bob", "Gmail.ListEmails"));
-    reply(&server, EXECUTE, success(json!([])), 1).await;
+    reply(&server, EXECUTE, success(&json!([])), 1).await;
     assert_eq!(execute(&arcade, false).await, Ok(json!([])));
     // What is taken back is missing again.
     reply(&server, EXECUTE, forbidden(), 1).await;
@@ -223,7 +220,7 @@ async fn tools_are_found_page_by_page_and_keep_their_limits_state() {
             .mount(&server)
             .await;
     }
-    let arcade = arcade(&server).await;
+    let arcade = arcade(&server);
     assert_eq!(arcade.discover().await.unwrap(), 3);
     let found = arcade.tools();
     let tool = &found["Kit.Tool0"];
