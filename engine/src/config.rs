@@ -45,6 +45,8 @@ pub struct Config {
     pub stale: Duration,
     /// How much memory answers may take; zero switches the cache off.
     pub cache_max_bytes: u64,
+    /// Where questions are written down for `fact cache replay`.
+    pub cache_trace: Option<PathBuf>,
     /// For a whole question.
     pub request_timeout: Duration,
     /// For one tool call.
@@ -162,6 +164,7 @@ impl Config {
                 "268435456",
                 "a number of bytes",
             ),
+            cache_trace: reader.value("FACT_CACHE_TRACE").map(PathBuf::from),
             request_timeout: reader.seconds("FACT_REQUEST_TIMEOUT_SECONDS", 30),
             tool_timeout: reader.seconds("FACT_TOOL_TIMEOUT_SECONDS", 10),
             token_ttl: reader.seconds("FACT_TOKEN_TTL_SECONDS", 3600),

@@ -22,6 +22,7 @@ use answer::Answering;
 use audit::{Audit, AuditError};
 use auth::Auth;
 use cache::Cache;
+use cache::trace::Trace;
 use claude::Claude;
 use config::Config;
 use executions::Executions;
@@ -67,6 +68,9 @@ pub enum ServeError {
     /// What outlives a restart.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The trace of the cache.
+    #[error("the file of `FACT_CACHE_TRACE` cannot be written: {0}")]
+    Trace(#[source] std::io::Error),
     /// The HTTP client.
     #[error("the HTTP client cannot be built")]
     Client(#[from] reqwest::Error),
@@ -132,6 +136,12 @@ pub async fn serve(
             config.stale,
             config.cache_max_bytes,
         )),
+        trace: config
+            .cache_trace
+            .as_deref()
+            .map(Trace::open)
+            .transpose()
+            .map_err(ServeError::Trace)?,
         metrics,
         timeout: config.request_timeout,
         max_turns: config.max_turns,

@@ -70,7 +70,7 @@ async fn run_step(
                 (None, None) => {}
             }
         }
-        Verb::Fault(faults) => world.mocks.set_claude_faults(faults.claude.clone()),
+        Verb::Fault(faults) => world.fail(faults)?,
         Verb::Restart(how) => {
             let restarted = world.running.restart(*how == Restart::Kill).await;
             restarted.map_err(|error| error.to_string())?;

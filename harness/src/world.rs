@@ -6,6 +6,7 @@ use crate::client::{Client, ClientError, Plain};
 use crate::database::{DatabaseError, ScenarioDatabase, Server};
 use crate::run::Config;
 use crate::scenario::Scenario;
+use crate::scenario::step::Faults;
 use crate::target::{self, Running, Target, TargetError};
 use fact_mocks::Mocks;
 use fact_mocks::clock::Clock;
@@ -305,6 +306,23 @@ impl World {
         let health = self.client.send(&request).await.body.unwrap_or_default();
         let profiles = health.get("profiles").and_then(Value::as_array);
         profiles.is_none_or(|profiles| profiles.iter().any(|claimed| claimed == profile))
+    }
+
+    /// The upstreams fail so from now on.
+    pub fn fail(&self, faults: &Faults) -> Result<(), String> {
+        if let Some(faults) = &faults.claude {
+            self.mocks.set_claude_faults(faults.clone());
+        }
+        if let Some(faults) = &faults.arcade {
+            self.mocks.set_arcade_faults(faults.clone());
+        }
+        if let Some(faults) = &faults.database {
+            let relay = self.relay.as_ref().ok_or(
+                "faults of the database need a relay before it; write `needs: [postgres]`",
+            )?;
+            relay.set_faults(faults.clone());
+        }
+        Ok(())
     }
 
     /// Waits until nothing is under way at the mocks and the relay.

@@ -171,6 +171,11 @@ impl Mocks {
         self.claude_stage.set_faults(faults);
     }
 
+    /// Replaces Arcade's faults; calls are counted from 1 again for them.
+    pub fn set_arcade_faults(&self, faults: Vec<Fault>) {
+        self.arcade_stage.set_faults(faults);
+    }
+
     /// How well Claude and Arcade kept their schedules.
     pub fn timing(&self) -> [TimingReport; 2] {
         [&self.claude_stage, &self.arcade_stage].map(|stage| stage.timing.report())

@@ -2,10 +2,12 @@
 
 mod protocol;
 mod statement;
+mod weather;
 
 pub use statement::names_relation;
 
 use crate::journal::{Entry, InFlight, Journal, Upstream as Kind};
+use crate::script::DatabaseFault;
 use protocol::{Frames, Heard, Ran, Statements};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use weather::{TICK, Weather};
 
 /// Where the database is.
 #[derive(Debug, Clone, Copy)]
@@ -28,16 +31,39 @@ pub struct Relay {
     /// Where the target finds the database.
     pub address: SocketAddr,
     stop: CancellationToken,
-    cut: Arc<Mutex<CancellationToken>>,
+    cut: Cut,
     tasks: TaskTracker,
+    weather: Arc<Weather>,
+}
+
+/// Ends the connections that are open now.
+#[derive(Debug, Clone)]
+struct Cut {
+    stop: CancellationToken,
+    current: Arc<Mutex<CancellationToken>>,
+}
+
+impl Cut {
+    fn current(&self) -> MutexGuard<'_, CancellationToken> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) {
+        let mut current = self.current();
+        current.cancel();
+        *current = self.stop.child_token();
+    }
 }
 
 impl Relay {
     /// Drops every connection; new ones are taken.
     pub fn cut_all(&self) {
-        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-        cut.cancel();
-        *cut = self.stop.child_token();
+        self.cut.all();
+    }
+
+    /// From now on this goes wrong, and nothing else.
+    pub fn set_faults(&self, faults: Vec<DatabaseFault>) {
+        self.weather.set(faults);
     }
 
     /// Ends the relay and its connections.
@@ -58,21 +84,30 @@ pub async fn start(
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    let cut = Arc::new(Mutex::new(stop.child_token()));
+    let cut = Cut {
+        stop: stop.clone(),
+        current: Arc::new(Mutex::new(stop.child_token())),
+    };
+    let weather = Arc::new(Weather::fair(journal.clock()));
     let tasks = TaskTracker::new();
+    tasks.spawn(watch(stop.clone(), cut.clone(), weather.clone()));
     let (stopped, cutting, connections) = (stop.clone(), cut.clone(), tasks.clone());
+    let sky = weather.clone();
     tasks.spawn(async move {
         loop {
             let client = tokio::select! {
                 () = stopped.cancelled() => return,
                 accepted = listener.accept() => match accepted { Ok((client, _)) => client, Err(_) => continue },
             };
-            let ended = cutting.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let journal = journal.clone();
+            if sky.is_down() {
+                continue;
+            }
+            let ended = cutting.current().clone();
+            let (journal, sky) = (journal.clone(), sky.clone());
             connections.spawn(async move {
                 tokio::select! {
                     () = ended.cancelled() => {}
-                    _ = connection(client, server, journal) => {}
+                    _ = connection(client, server, journal, &sky) => {}
                 }
             });
         }
@@ -82,7 +117,21 @@ pub async fn start(
         stop,
         cut,
         tasks,
+        weather,
     })
+}
+
+/// Throws everybody out while the database is down.
+async fn watch(stop: CancellationToken, cut: Cut, weather: Arc<Weather>) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        if weather.is_down() {
+            cut.all();
+        }
+    }
 }
 
 /// What the server still owes an answer for, in the order in which the client asked.
@@ -236,6 +285,7 @@ async fn connection(
     mut client: TcpStream,
     server: SocketAddr,
     journal: Journal,
+    weather: &Weather,
 ) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     let start = protocol::start(&mut client).await?;
@@ -277,6 +327,7 @@ async fn connection(
             if read == 0 {
                 return to_client.shutdown().await;
             }
+            weather.hold_answer().await;
             let now = clock.now_ns();
             to_client.write_all(&buffer[..read]).await?;
             frames.push(&buffer[..read], |kind, body| {

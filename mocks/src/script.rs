@@ -1,6 +1,7 @@
 //! What a scenario tells the mocks to say, how fast, and where to fail.
 
 mod arcade;
+mod database;
 mod fault;
 mod latency;
 mod millis;
@@ -8,6 +9,7 @@ mod recording;
 mod rule;
 
 pub use arcade::{ArcadeScript, ArcadeTool, ToolAuthorization};
+pub use database::{DatabaseFault, DatabaseFaultKind};
 pub use fault::{Fault, Outage, OutageKind, RetryAfterForm, Trickle, Window};
 pub use latency::{Distribution, Empirical, Latency};
 pub use millis::{BadMillis, Millis};

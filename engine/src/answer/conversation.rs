@@ -29,7 +29,7 @@ impl Answering {
         deadline: Instant,
         feed: &Feed,
     ) -> Result<Stored, AnswerError> {
-        let mut progress = Progress::default();
+        let mut progress = Progress::begin();
         let talking = tokio::time::timeout_at(
             deadline,
             self.talk(question, standing, deadline, feed, &mut progress),
@@ -163,8 +163,9 @@ impl Answering {
 }
 
 /// What a conversation has gathered so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
+    began: Instant,
     sources: Vec<Source>,
     tools_used: Vec<String>,
     tables: BTreeSet<String>,
@@ -180,6 +181,23 @@ struct Progress {
 }
 
 impl Progress {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            sources: Vec::new(),
+            tools_used: Vec::new(),
+            tables: BTreeSet::new(),
+            tokens: Tokens::default(),
+            cost_usd: 0.0,
+            baseline_cost_usd: 0.0,
+            receipts: Vec::new(),
+            calls: 0,
+            calls_failed: 0,
+            sources_down: 0,
+            read_data: false,
+        }
+    }
+
     /// Adds a turn; the dollars that it was billed.
     fn bill(&mut self, model: &str, tokens: Tokens) -> f64 {
         let day = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
@@ -245,6 +263,7 @@ impl Progress {
             baseline_cost_usd: self.baseline_cost_usd,
             tables: self.tables,
             storable: self.calls_failed == 0,
+            made_in_ms: self.began.elapsed().as_secs_f64() * 1e3,
         })
     }
 }

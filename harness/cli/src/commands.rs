@@ -1,5 +1,6 @@
 //! From what was typed to what is done.
 
+mod cache;
 mod fuzz;
 mod guard;
 mod mocks;
@@ -54,6 +55,7 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Report { run, out } => saved::report(&run, &out),
         Command::Guard(args) => guard::guard(&args),
         Command::Fuzz(args) => fuzz::fuzz(args).await,
+        Command::Cache(command) => cache::cache(command),
         Command::Verdict { file } => saved::verdict(&file),
     }
 }

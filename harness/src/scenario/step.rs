@@ -1,7 +1,7 @@
 //! What a step does: exactly one of `ask`, `execute`, `request`, `write`, `sql`, `wait`, `fault` and `restart`.
 
 use super::expect::Expect;
-use fact_mocks::script::{Fault, Millis};
+use fact_mocks::script::{DatabaseFault, Fault, Millis};
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -154,12 +154,19 @@ pub struct Write {
     pub content: String,
 }
 
-/// How the mocks fail from now on; an empty list heals.
+/// How the upstreams fail from now on; an empty list heals, what is left out stays as it is.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Faults {
     /// Of Claude.
-    pub claude: Vec<Fault>,
+    #[serde(default)]
+    pub claude: Option<Vec<Fault>>,
+    /// Of Arcade.
+    #[serde(default)]
+    pub arcade: Option<Vec<Fault>>,
+    /// Before the database; only where a relay stands there.
+    #[serde(default)]
+    pub database: Option<Vec<DatabaseFault>>,
 }
 
 /// How the target is ended.
