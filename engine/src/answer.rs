@@ -72,6 +72,7 @@ impl Question {
     fn call<'a>(&'a self, reach: &'a Reach) -> Call<'a> {
         Call {
             principal: &self.principal,
+            person: &self.person,
             trace_id: &self.trace_id,
             by: "model",
             reach,

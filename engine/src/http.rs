@@ -12,6 +12,7 @@ mod toolbox;
 use crate::answer::Answering;
 use crate::audit::{Audit, Happening};
 use crate::auth::{Auth, Principal};
+use crate::executions::Executions;
 use crate::queries::Queries;
 use crate::session::Sessions;
 use crate::warm::Warming;
@@ -45,6 +46,7 @@ pub(crate) struct Engine {
     pub(crate) answering: Answering,
     pub(crate) auth: Arc<Auth>,
     pub(crate) audit: Audit,
+    pub(crate) executions: Executions,
     pub(crate) queries: Queries,
     pub(crate) sessions: Sessions,
     pub(crate) warming: Warming,
@@ -69,9 +71,20 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .route("/api/v1/cache/warm", post(cache::warm))
         .route("/api/v1/cache/warm/{id}/status", get(cache::warming))
         .route("/api/v1/cache/entries", delete(cache::invalidate))
-        .route("/api/v1/tools", get(toolbox::list))
-        .route("/api/v1/tools/{name}", get(toolbox::show))
-        .route("/api/v1/tools/{name}/execute", post(toolbox::execute))
+        .route("/api/v1/tools", get(toolbox::list).post(toolbox::register))
+        .route("/api/v1/tools/batch", post(toolbox::calls::batch))
+        .route(
+            "/api/v1/tools/executions/{id}",
+            get(toolbox::calls::execution),
+        )
+        .route(
+            "/api/v1/tools/{name}",
+            get(toolbox::show).delete(toolbox::remove),
+        )
+        .route(
+            "/api/v1/tools/{name}/execute",
+            post(toolbox::calls::execute),
+        )
         .route("/api/v1/auth/token", post(token::grant))
         .route("/api/v1/auth/validate", get(token::validate))
         .route("/api/v1/auth/revoke", post(token::revoke))

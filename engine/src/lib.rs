@@ -6,6 +6,7 @@ pub mod auth;
 pub mod cache;
 pub mod claude;
 pub mod config;
+mod executions;
 pub mod flight;
 mod http;
 mod mask;
@@ -24,6 +25,7 @@ use cache::Cache;
 use cache::trace::Trace;
 use claude::Claude;
 use config::Config;
+use executions::Executions;
 use queries::Queries;
 use secrecy::ExposeSecret as _;
 use session::Sessions;
@@ -33,11 +35,11 @@ use std::time::{Duration, Instant};
 use store::{Store, StoreError};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
-use tools::Tools;
-use tools::arcade::{Arcade, DISCOVERY_EVERY};
+use tools::arcade::Arcade;
 use tools::files::{Files, FilesError};
 use tools::sql::{Change, ConnectError, Database, DatabaseConfig};
 use tools::web::Web;
+use tools::{Sources, Tools};
 use warm::Warming;
 
 /// How long running requests may take once the engine is told to stop.
@@ -106,7 +108,7 @@ pub async fn serve(
     let arcade = config
         .arcade
         .as_ref()
-        .map(|(url, key)| Arcade::new(url, key.clone()))
+        .map(|(url, key)| Arcade::new(url, key.clone(), config.tool_timeout))
         .transpose()?;
     let metrics = Arc::new(metrics::Metrics::default());
     let answering = Answering {
@@ -116,15 +118,19 @@ pub async fn serve(
             &config.model,
             metrics.clone(),
         )?,
-        tools: Tools {
-            database: database.clone(),
-            files,
-            web: Web::new(&config.web)?,
-            arcade: arcade.clone(),
-            metrics: metrics.clone(),
-            audit: audit.clone(),
-            timeout: config.tool_timeout,
-        },
+        tools: Tools::new(
+            Sources {
+                database: database.clone(),
+                files,
+                web: Web::new(&config.web)?,
+                arcade: arcade.clone(),
+                store: store.clone(),
+                timeout: config.tool_timeout,
+            },
+            metrics.clone(),
+            audit.clone(),
+        )
+        .await?,
         cache: Arc::new(Cache::new(
             config.cache_ttl,
             config.stale,
@@ -146,19 +152,19 @@ pub async fn serve(
     let following = tokio::spawn(follow_changes(database.changes(), answering.cache.clone()));
     let discovering = match arcade {
         Some(arcade) => {
-            if let Err(error) = arcade.discover().await {
-                tracing::warn!(%error, "Arcade's tools are not known yet");
-            }
-            Some(tokio::spawn(discover(arcade)))
+            arcade.start().await;
+            Some(tokio::spawn(arcade.tend()))
         }
         None => None,
     };
     let conversations = answering.conversations.clone();
     let auth = Arc::new(Auth::new(&config.clients, config.token_ttl));
+    let executions = Executions::new(store.clone());
     let engine = http::Engine {
         answering,
         auth,
         audit,
+        executions: executions.clone(),
         queries: Queries::default(),
         sessions: Sessions::new(store.clone()),
         warming: Warming::new(store),
@@ -179,7 +185,9 @@ pub async fn serve(
         () = deadline => tracing::warn!("requests were still running when the time to stop came"),
     }
     conversations.close();
-    drop(tokio::time::timeout(Duration::from_secs(1), conversations.wait()).await);
+    executions.tasks.close();
+    let rest = async { tokio::join!(conversations.wait(), executions.tasks.wait()) };
+    drop(tokio::time::timeout(Duration::from_secs(1), rest).await);
     following.abort();
     if let Some(discovering) = discovering {
         discovering.abort();
@@ -217,15 +225,6 @@ async fn follow_changes(
             Ok(Change::Table(table)) => cache.table_changed(&table),
             Ok(Change::Everything) | Err(RecvError::Lagged(_)) => cache.everything_changed(),
             Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-async fn discover(arcade: Arcade) {
-    loop {
-        tokio::time::sleep(DISCOVERY_EVERY).await;
-        if let Err(error) = arcade.discover().await {
-            tracing::warn!(%error, "Arcade's tools could not be read; the earlier list stays");
         }
     }
 }

@@ -133,7 +133,7 @@ impl Answering {
                     self.tools.execute(call, tool, &block["input"]).await,
                 )
             } else {
-                let rule = self.tools.not_offered(name);
+                let rule = self.tools.not_offered(&question.principal, name);
                 (name, self.tools.refuse(call, name, &block["input"], rule))
             }
         }));
@@ -218,21 +218,24 @@ impl Progress {
         outcome: Result<ToolOutput, ToolError>,
         tools: &Tools,
     ) -> Result<String, String> {
-        let refused = matches!(outcome, Err(ToolError::Refused { .. }));
+        let refused = outcome.as_ref().is_err_and(|error| error.rule().is_some());
         if !refused && !self.tools_used.iter().any(|used| used == tool) {
             self.tools_used.push(tool.to_owned());
         }
         self.read_data |= !refused && !matches!(source_kind(tool), "web" | "system");
         let output = outcome.map_err(|error| {
             self.calls_failed += 1;
-            self.sources_down += u32::from(matches!(error, ToolError::Unavailable(_)));
+            self.sources_down += u32::from(error.is_outage());
             error.to_string()
         })?;
         let text = output.result.to_string();
         self.tables
             .extend(tools.database.base_tables(&output.tables));
         self.sources.push(Source {
-            r#type: source_kind(tool).to_owned(),
+            r#type: output
+                .source
+                .unwrap_or_else(|| source_kind(tool))
+                .to_owned(),
             tool: tool.to_owned(),
             statement: output.statement,
             tables: output.tables,

@@ -114,6 +114,19 @@ impl From<ToolError> for Failure {
                 retry_after_seconds: Some(1),
                 ..Self::new(ErrorCode::ExternalServiceError, message)
             },
+            ToolError::Outage { why, retry_after } => {
+                Self::new(ErrorCode::ExternalServiceError, why).retry_after(retry_after)
+            }
+            ToolError::Busy { rule, retry_after } => {
+                Self::new(ErrorCode::RateLimited, "the tool is called too often")
+                    .detailed(json!({ "rule": rule }))
+                    .retry_after(retry_after)
+            }
+            ToolError::AuthorizationRequired { url } => Self::new(
+                ErrorCode::AuthorizationRequired,
+                "the tool needs its user's authorization first",
+            )
+            .detailed(json!({ "authorization_url": url })),
             ToolError::Timeout => Self::new(ErrorCode::ToolTimeout, "the tool took too long"),
             ToolError::Failed(message) => Self::new(ErrorCode::ToolExecutionFailed, message),
         }
