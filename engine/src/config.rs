@@ -53,6 +53,11 @@ pub struct Config {
     pub tool_timeout: Duration,
     /// How long a token is good.
     pub token_ttl: Duration,
+    /// What tokens look like.
+    pub token_format: TokenFormat,
+    /// A key that signs tokens is replaced after so long.
+    pub signing_key_lives: Duration,
+
     /// Requests to Claude for one question.
     pub max_turns: u32,
 }
@@ -64,6 +69,15 @@ pub enum RoleCheck {
     Refuse,
     /// Say so and go on.
     Warn,
+}
+
+/// What tokens look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenFormat {
+    /// Signed, and says itself what it is good for.
+    Jwt,
+    /// Random; what it is good for stands in the engine's state.
+    Opaque,
 }
 
 /// Which hosts a question may reach once it has read rows or files.
@@ -155,7 +169,7 @@ impl Config {
                 resolver: reader.web_resolver(),
             },
             web_after_data: reader.web_after_data(),
-            clients: reader.clients(),
+            clients: reader.limited_clients(),
             clients_file: PathBuf::from(reader.text("FACT_CLIENTS", "")),
             cache_ttl: reader.seconds("FACT_CACHE_TTL_SECONDS", 3600),
             stale: reader.seconds("FACT_STALE_SECONDS", 0),
@@ -168,6 +182,8 @@ impl Config {
             request_timeout: reader.seconds("FACT_REQUEST_TIMEOUT_SECONDS", 30),
             tool_timeout: reader.seconds("FACT_TOOL_TIMEOUT_SECONDS", 10),
             token_ttl: reader.seconds("FACT_TOKEN_TTL_SECONDS", 3600),
+            token_format: reader.token_format(),
+            signing_key_lives: reader.days("FACT_SIGNING_KEY_DAYS", 30),
             max_turns: reader.parsed("FACT_MAX_TURNS", "8", "a number of turns"),
         };
         if reader.mistakes.is_empty() {
@@ -214,6 +230,30 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
 
     fn seconds(&mut self, name: &str, default: u64) -> Duration {
         Duration::from_secs(self.parsed(name, &default.to_string(), "a whole number of seconds"))
+    }
+
+    fn days(&mut self, name: &str, default: u64) -> Duration {
+        let days: u64 = self.parsed(name, &default.to_string(), "a whole number of days");
+        Duration::from_secs(days.saturating_mul(24 * 3600))
+    }
+
+    fn rate_per_minute(&mut self) -> Option<u32> {
+        self.value("FACT_RATE_PER_MINUTE")?;
+        let rate: u32 = self.parsed("FACT_RATE_PER_MINUTE", "", "a number of requests");
+        (rate > 0).then_some(rate)
+    }
+
+    fn token_format(&mut self) -> TokenFormat {
+        match self.text("FACT_TOKEN_FORMAT", "jwt").as_str() {
+            "jwt" => TokenFormat::Jwt,
+            "opaque" => TokenFormat::Opaque,
+            other => {
+                self.mistakes.push(format!(
+                    "`FACT_TOKEN_FORMAT` is `{other}`: it takes `jwt` or `opaque`"
+                ));
+                TokenFormat::Jwt
+            }
+        }
     }
 
     fn url(&mut self, name: &str, default: &str) -> String {
@@ -318,6 +358,22 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
                 WebAfterData::Named
             }
         }
+    }
+
+    /// Clients without a limit of their own have that of all.
+    fn limited_clients(&mut self) -> Vec<Client> {
+        let rate_of_all = self.rate_per_minute();
+        let mut clients = self.clients();
+        for client in &mut clients {
+            if client.rate_per_minute == Some(0) {
+                self.mistakes.push(format!(
+                    "`FACT_CLIENTS` gives the client `{}` a `rate_per_minute` of 0: it takes 1 or more",
+                    client.id
+                ));
+            }
+            client.rate_per_minute = client.rate_per_minute.or(rate_of_all);
+        }
+        clients
     }
 
     fn clients(&mut self) -> Vec<Client> {

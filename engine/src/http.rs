@@ -13,6 +13,7 @@ use crate::answer::Answering;
 use crate::audit::{Audit, Happening};
 use crate::auth::{Auth, Principal};
 use crate::executions::Executions;
+use crate::limits::{Allowance, Limits};
 use crate::queries::Queries;
 use crate::session::Sessions;
 use crate::warm::Warming;
@@ -24,9 +25,10 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use fact_wire::ErrorCode;
-use failure::Failure;
+use failure::{Failure, whole_seconds};
 pub(crate) use serve::serve;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -50,6 +52,10 @@ pub(crate) struct Engine {
     pub(crate) queries: Queries,
     pub(crate) sessions: Sessions,
     pub(crate) warming: Warming,
+    /// Requests, by client.
+    pub(crate) limits: Arc<Limits<String>>,
+    /// Failed logins, by address and client.
+    pub(crate) logins: Arc<Limits<(IpAddr, Option<String>)>>,
     pub(crate) started: Instant,
 }
 
@@ -109,9 +115,15 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .with_state(engine)
 }
 
-/// The id under which a request is found in logs, audit and answers.
+/// The id under which a request is found in logs, audit and answers; and what is left to its client, once that is known.
 #[derive(Debug, Clone)]
-pub(crate) struct Trace(pub(crate) String);
+pub(crate) struct Trace(pub(crate) String, Arc<OnceLock<Allowance>>);
+
+impl Trace {
+    fn new(id: String) -> Self {
+        Self(id, Arc::default())
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for Trace {
     type Rejection = std::convert::Infallible;
@@ -121,7 +133,7 @@ impl<S: Sync> FromRequestParts<S> for Trace {
             .extensions
             .get::<Self>()
             .cloned()
-            .unwrap_or_else(|| Self(fresh_trace())))
+            .unwrap_or_else(|| Self::new(fresh_trace())))
     }
 }
 
@@ -160,7 +172,7 @@ async fn name_and_count(
         .get("traceparent")
         .and_then(|value| value.to_str().ok())
         .and_then(trace_of);
-    let trace = Trace(given.unwrap_or_else(fresh_trace));
+    let trace = Trace::new(given.unwrap_or_else(fresh_trace));
     request.extensions_mut().insert(trace.clone());
     let mut response = next.run(request).await;
     if response.status().as_u16() >= 400 {
@@ -177,6 +189,18 @@ async fn name_and_count(
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
+        }
+    }
+    if let Some(allowance) = trace.1.get() {
+        let reset = whole_seconds(allowance.full_after);
+        for (name, value) in [
+            ("x-ratelimit-limit", u64::from(allowance.limit)),
+            ("x-ratelimit-remaining", u64::from(allowance.remaining)),
+            ("x-ratelimit-reset", reset),
+        ] {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from(value));
         }
     }
     response
@@ -201,8 +225,15 @@ impl Engine {
         resource: &str,
         trace: &Trace,
     ) -> Result<Arc<Principal>, Failure> {
-        let token = bearer(headers);
-        let Some(principal) = token.and_then(|token| self.auth.principal(token)) else {
+        let principal = match bearer(headers) {
+            Some(token) => self
+                .auth
+                .principal(token)
+                .await
+                .map_err(|error| Failure::from(error).with(trace))?,
+            None => None,
+        };
+        let Some(principal) = principal else {
             self.refused("unknown", "unknown", resource, "auth.token", trace)
                 .await;
             return Err(
@@ -225,6 +256,19 @@ impl Engine {
                 format!("the token lacks the scope `{scope}`"),
             )
             .with(trace));
+        }
+        if let Some(rate) = principal.client.rate_per_minute {
+            let client = principal.client.id.clone();
+            let allowance = self.limits.take(client, rate, Instant::now());
+            let _ = trace.1.set(allowance);
+            if let Some(wait) = allowance.denied_for {
+                return Err(Failure::new(
+                    ErrorCode::RateLimited,
+                    format!("more than {rate} requests in a minute"),
+                )
+                .retry_after(wait)
+                .with(trace));
+            }
         }
         Ok(principal)
     }

@@ -9,6 +9,7 @@ pub mod config;
 mod executions;
 pub mod flight;
 mod http;
+pub mod limits;
 mod mask;
 pub mod metrics;
 pub mod prices;
@@ -20,7 +21,7 @@ pub mod warm;
 
 use answer::Answering;
 use audit::{Audit, AuditError};
-use auth::Auth;
+use auth::{Auth, TokenConfig};
 use cache::Cache;
 use cache::trace::Trace;
 use claude::Claude;
@@ -158,7 +159,20 @@ pub async fn serve(
         None => None,
     };
     let conversations = answering.conversations.clone();
-    let auth = Arc::new(Auth::new(&config.clients, config.token_ttl));
+    let tokens = TokenConfig {
+        format: config.token_format,
+        ttl: config.token_ttl,
+        key_lives: config.signing_key_lives,
+        shared: config.state_url.is_some(),
+    };
+    let auth = Arc::new(Auth::open(&config.clients, tokens, store.clone()).await?);
+    let replacing = tokio::spawn(replace_keys(auth.clone()));
+    let warming = Warming::new(store.clone());
+    warming
+        .resume(&answering, |client, scopes| {
+            auth.principal_of(client, scopes)
+        })
+        .await?;
     let executions = Executions::new(store.clone());
     let engine = http::Engine {
         answering,
@@ -166,8 +180,10 @@ pub async fn serve(
         audit,
         executions: executions.clone(),
         queries: Queries::default(),
-        sessions: Sessions::new(store.clone()),
-        warming: Warming::new(store),
+        sessions: Sessions::new(store),
+        warming,
+        limits: Arc::default(),
+        logins: Arc::default(),
         started: Instant::now(),
     };
     tracing::info!(%address, "serving");
@@ -189,6 +205,7 @@ pub async fn serve(
     let rest = async { tokio::join!(conversations.wait(), executions.tasks.wait()) };
     drop(tokio::time::timeout(Duration::from_secs(1), rest).await);
     following.abort();
+    replacing.abort();
     if let Some(discovering) = discovering {
         discovering.abort();
     }
@@ -212,6 +229,16 @@ fn with_journals(path: &Path) -> [PathBuf; 4] {
         name.push(end);
         name.into()
     })
+}
+
+/// Looks every minute whether the key that signs tokens is to be replaced, or another engine has replaced it.
+async fn replace_keys(auth: Arc<Auth>) {
+    loop {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        if let Err(error) = auth.refresh_keys().await {
+            tracing::error!(%error, "the keys that sign tokens cannot be read");
+        }
+    }
 }
 
 /// Drops answers when what they were read from changes.

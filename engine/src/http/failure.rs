@@ -65,7 +65,7 @@ impl Failure {
 }
 
 /// Rounded up, and at least one: nobody is to come back too early.
-fn whole_seconds(wait: std::time::Duration) -> u64 {
+pub(super) fn whole_seconds(wait: std::time::Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
@@ -174,6 +174,11 @@ impl IntoResponse for Failure {
             response
                 .headers_mut()
                 .insert("retry-after", HeaderValue::from(seconds));
+        }
+        if self.code == ErrorCode::Unauthorized {
+            response
+                .headers_mut()
+                .insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
         if self.closing || self.code == ErrorCode::PayloadTooLarge {
             response
