@@ -48,6 +48,11 @@ impl Answering {
         let personal = definitions
             .iter()
             .any(|tool| source_kind(&tool.name) == "arcade");
+        // A new version may do something else under the same name.
+        let versions: Vec<String> = definitions
+            .iter()
+            .map(|tool| tool.version.clone())
+            .collect();
         let mut tools: Vec<Value> = definitions
             .into_iter()
             .map(|tool| json!({ "name": claude_name(&tool.name), "description": tool.description, "input_schema": tool.input_schema }))
@@ -60,7 +65,7 @@ impl Answering {
             tools,
             system: format!("{INSTRUCTIONS}\n\n# What may be read\n{schema}"),
         };
-        let scope = json!([client.tables, client.tools, prompt.tools]).to_string();
+        let scope = json!([client.tables, client.tools, prompt.tools, versions]).to_string();
         let circumstances = Key::of([
             client.tenant.as_str(),
             self.claude.model(),
