@@ -11,6 +11,7 @@ use crate::audit::{Audit, Happening, Receipt};
 use crate::auth::Principal;
 use crate::mask::mask;
 use crate::metrics::Metrics;
+use crate::overhead::outside;
 use arcade::Arcade;
 use fact_guard::Rule;
 use fact_wire::ToolDefinition;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use sql::Database;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use web::{Reach, Web};
 
 /// All tools of this engine.
@@ -113,13 +114,25 @@ impl Tools {
             arguments,
             done: false,
         };
+        let began = Instant::now();
         let outcome = match self.granted(call.principal, tool, arguments) {
             Err(error) => Err(error),
-            Ok(()) => tokio::time::timeout(self.timeout, self.run(call, tool, arguments))
-                .await
-                .unwrap_or(Err(ToolError::Timeout)),
+            Ok(()) => {
+                let running = tokio::time::timeout(self.timeout, self.run(call, tool, arguments));
+                outside(running).await.unwrap_or(Err(ToolError::Timeout))
+            }
         };
         running.done = true;
+        let known = if self.exists(tool) { tool } else { "unknown" };
+        let named = match &outcome {
+            Ok(_) => "success",
+            Err(ToolError::Refused { .. }) => "refused",
+            Err(_) => "failure",
+        };
+        self.metrics
+            .tool_calls
+            .with([known, named])
+            .record(began.elapsed());
         self.finished(call, tool, arguments, outcome)
     }
 
