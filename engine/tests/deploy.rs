@@ -40,7 +40,9 @@ fn named(query: &str) -> BTreeSet<String> {
     }
     for grouping in ["by", "without", "on", "ignoring"] {
         while let Some(at) = plain.find(&format!(" {grouping} (")) {
-            let end = plain[at..].find(')').map_or(plain.len(), |end| at + end + 1);
+            let end = plain[at..]
+                .find(')')
+                .map_or(plain.len(), |end| at + end + 1);
             plain.replace_range(at..end, " ");
         }
     }
@@ -48,11 +50,16 @@ fn named(query: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut rest = plain.as_str();
     while let Some(at) = rest.find(word) {
-        let end = rest[at..].find(|c| !word(c)).map_or(rest.len(), |end| at + end);
+        let end = rest[at..]
+            .find(|c| !word(c))
+            .map_or(rest.len(), |end| at + end);
         let name = &rest[at..end];
         rest = &rest[end..];
         let called = rest.trim_start().starts_with('(');
-        if !called && !name.starts_with(|c: char| c.is_ascii_digit()) && !matches!(name, "sum" | "max" | "and" | "or") {
+        if !called
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && !matches!(name, "sum" | "max" | "and" | "or")
+        {
             names.insert(name.to_owned());
         }
     }
@@ -60,13 +67,21 @@ fn named(query: &str) -> BTreeSet<String> {
 }
 
 fn alerts() -> Vec<String> {
-    let value: serde_json::Value = serde_saphyr::from_str(&read("prometheus/alerts.yaml")).expect("alert rules");
-    let rules = value["groups"].as_array().expect("groups").iter().flat_map(|group| group["rules"].as_array().expect("rules").clone());
-    rules.map(|rule| rule["expr"].as_str().expect("an expression").to_owned()).collect()
+    let value: serde_json::Value =
+        serde_saphyr::from_str(&read("prometheus/alerts.yaml")).expect("alert rules");
+    let rules = value["groups"]
+        .as_array()
+        .expect("groups")
+        .iter()
+        .flat_map(|group| group["rules"].as_array().expect("rules").clone());
+    rules
+        .map(|rule| rule["expr"].as_str().expect("an expression").to_owned())
+        .collect()
 }
 
 fn panels() -> Vec<String> {
-    let value: serde_json::Value = serde_json::from_str(&read("grafana/dashboard.json")).expect("a dashboard");
+    let value: serde_json::Value =
+        serde_json::from_str(&read("grafana/dashboard.json")).expect("a dashboard");
     let panels = value["panels"].as_array().expect("panels").iter();
     panels
         .flat_map(|panel| panel["targets"].as_array().expect("targets").clone())
@@ -92,7 +107,9 @@ fn every_metric_of_the_engines_own_is_on_the_dashboard() {
     let shown: BTreeSet<String> = panels().iter().flat_map(|query| named(query)).collect();
     for metric in Metrics::default().metrics() {
         let own = metric.name.starts_with("fact_") && metric.name != "fact_build_info";
-        let on_it = shown.iter().any(|name| name.trim_end_matches("_bucket") == metric.name);
+        let on_it = shown
+            .iter()
+            .any(|name| name.trim_end_matches("_bucket") == metric.name);
         assert!(!own || on_it, "{} is not on the dashboard", metric.name);
     }
 }
@@ -100,18 +117,28 @@ fn every_metric_of_the_engines_own_is_on_the_dashboard() {
 #[test]
 fn a_metric_that_does_not_exist_is_found() {
     let query = "histogram_quantile(0.9, sum by (le, tool) (rate(fact_gone_bucket{a=\"fact_x\"}[5m]))) > 0.5";
-    assert_eq!(named(query), BTreeSet::from(["fact_gone_bucket".to_owned()]));
+    assert_eq!(
+        named(query),
+        BTreeSet::from(["fact_gone_bucket".to_owned()])
+    );
 }
 
 /// Needs `promtool` (the package `prometheus`): without it the test fails under CI, and says so elsewhere.
 #[test]
 fn prometheus_takes_the_rules() {
     let rules = folder().join("prometheus/alerts.yaml");
-    let checked = std::process::Command::new("promtool").args(["check", "rules"]).arg(rules).output();
+    let checked = std::process::Command::new("promtool")
+        .args(["check", "rules"])
+        .arg(rules)
+        .output();
     let Ok(output) = checked else {
         assert!(std::env::var_os("CI").is_none(), "`promtool` is missing");
         eprintln!("skipped: `promtool` is missing");
         return;
     };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
