@@ -1,5 +1,8 @@
 //! From what was typed to what is done.
 
+mod ask;
+mod audit;
+mod database;
 mod fuzz;
 mod guard;
 mod mocks;
@@ -8,7 +11,7 @@ mod saved;
 mod scenario;
 mod serve;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, AuditCommand, Command, DatabaseCommand};
 
 /// Exit codes, as the judging rules have them.
 pub(crate) mod code {
@@ -53,6 +56,9 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Scenario(command) => scenario::scenario(&command),
         Command::Report { run, out } => saved::report(&run, &out),
         Command::Guard(args) => guard::guard(&args),
+        Command::Ask(args) => ask::ask(args).await,
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(args).await,
+        Command::Database(DatabaseCommand::Triggers { table }) => database::triggers(&table),
         Command::Fuzz(args) => fuzz::fuzz(args).await,
         Command::Verdict { file } => saved::verdict(&file),
     }
