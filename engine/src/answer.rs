@@ -11,6 +11,7 @@ use crate::claude::{Claude, ClaudeError};
 use crate::config::WebAfterData;
 use crate::flight::{Feed, Flight, Made, Said, Seat};
 use crate::metrics::Metrics;
+use crate::overhead;
 use crate::session::Exchange;
 use crate::tools::web::Reach;
 use crate::tools::{Call, Tools};
@@ -244,6 +245,7 @@ impl Answering {
                 }
                 Lookup::UnderWay(seat) => {
                     self.metrics.cache_collapsed.fetch_add(1, Relaxed);
+                    overhead::joined();
                     Ok(self.flying(seat, CacheStatus::Collapsed))
                 }
                 Lookup::Absent(seat, since) => {
@@ -297,7 +299,7 @@ impl Answering {
             return Err(AnswerError::Busy);
         }
         let answering = self.clone();
-        self.conversations.spawn(async move {
+        self.conversations.spawn(overhead::inherit(async move {
             let ended = Ended(&flight);
             let made = tokio::select! {
                 made = answering.made(question, standing, key, since, flight.feed()) => Some(made),
@@ -307,7 +309,7 @@ impl Answering {
             if let Some(made) = made {
                 ended.0.land(made);
             }
-        });
+        }));
         Ok(())
     }
 

@@ -349,6 +349,12 @@ impl<E: Clone> Cache<E> {
         self.inner().evicted
     }
 
+    /// Entries and bytes of all.
+    pub fn totals(&self) -> (usize, u64) {
+        let inner = self.inner();
+        (inner.entries.len(), inner.bytes)
+    }
+
     /// Entries and bytes of a tenant, and the limit for all.
     pub fn status(&self, tenant: &str, now: Instant) -> (usize, u64, u64) {
         let inner = self.inner();

@@ -4,6 +4,7 @@ mod stream;
 
 use crate::flight::{Feed, Said};
 use crate::metrics::Metrics;
+use crate::overhead::outside;
 use fact_wire::Tokens;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -169,9 +170,20 @@ impl Claude {
         let body = body.to_string();
         let mut attempt = 1;
         loop {
-            let outcome = tokio::time::timeout_at(deadline, self.attempt(body.clone(), listener))
-                .await
-                .map_err(|_| ClaudeError::Deadline)?;
+            let began = Instant::now();
+            let asking = self.attempt(body.clone(), listener);
+            let outcome = outside(tokio::time::timeout_at(deadline, asking)).await;
+            let named = match &outcome {
+                Ok(Attempt::Done(_)) => "success",
+                Ok(Attempt::Again { .. }) => "again",
+                Ok(Attempt::Never { .. }) => "refused",
+                Err(_) => "deadline",
+            };
+            self.metrics
+                .claude_attempts
+                .with([named])
+                .record(began.elapsed());
+            let outcome = outcome.map_err(|_| ClaudeError::Deadline)?;
             let (reason, retry_after) = match outcome {
                 Attempt::Done(turn) => return Ok(turn),
                 Attempt::Never { reason } => {
@@ -198,7 +210,7 @@ impl Claude {
                 wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
                 "claude is asked again"
             );
-            tokio::time::sleep(wait).await;
+            outside(tokio::time::sleep(wait)).await;
             attempt += 1;
         }
     }

@@ -29,6 +29,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// A Postgres database for all of them but the audit events.
     pub state_url: Option<SecretString>,
+    /// How long audit events are kept; for ever by default.
+    pub audit_keep: Option<Duration>,
     /// What the file tools may read.
     pub file_roots: Vec<PathBuf>,
     /// What the web tool may reach beyond public addresses, and whom it asks for names.
@@ -163,6 +165,7 @@ impl Config {
             role_check: reader.role_check(),
             state_dir: PathBuf::from(reader.text("FACT_STATE_DIR", "fact-state")),
             state_url: reader.state_url(),
+            audit_keep: None,
             file_roots: reader.roots(),
             web: WebConfig {
                 listed: reader.web_allow(),

@@ -2,6 +2,7 @@
 
 mod cache;
 mod failure;
+mod measure;
 mod query;
 mod serve;
 mod session;
@@ -19,13 +20,12 @@ use crate::session::Sessions;
 use crate::warm::Warming;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
-use axum::http::{HeaderValue, header, request::Parts};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request};
+use axum::http::{header, request::Parts};
+use axum::middleware;
 use axum::routing::{delete, get, post};
 use fact_wire::ErrorCode;
-use failure::{Failure, whole_seconds};
+use failure::Failure;
 pub(crate) use serve::serve;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -110,7 +110,7 @@ pub(crate) fn routes(engine: Engine) -> Router {
         )
         .layer(middleware::from_fn_with_state(
             engine.clone(),
-            name_and_count,
+            measure::name_and_count,
         ))
         .with_state(engine)
 }
@@ -159,51 +159,6 @@ fn nothing_here(trace: &Trace) -> Failure {
 
 fn fresh_trace() -> String {
     format!("{:032x}", rand::random::<u128>())
-}
-
-/// Continues the caller's trace or begins one, and names it in the answer.
-async fn name_and_count(
-    State(engine): State<Engine>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let given = request
-        .headers()
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-        .and_then(trace_of);
-    let trace = Trace::new(given.unwrap_or_else(fresh_trace));
-    request.extensions_mut().insert(trace.clone());
-    let mut response = next.run(request).await;
-    if response.status().as_u16() >= 400 {
-        engine
-            .answering
-            .metrics
-            .errors
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    }
-    let span = format!("00-{}-{:016x}-01", trace.0, rand::random::<u64>());
-    for (name, value) in [
-        ("x-request-id", trace.0.as_str()),
-        ("traceparent", span.as_str()),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    if let Some(allowance) = trace.1.get() {
-        let reset = whole_seconds(allowance.full_after);
-        for (name, value) in [
-            ("x-ratelimit-limit", u64::from(allowance.limit)),
-            ("x-ratelimit-remaining", u64::from(allowance.remaining)),
-            ("x-ratelimit-reset", reset),
-        ] {
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from(value));
-        }
-    }
-    response
 }
 
 /// The trace id of a W3C `traceparent`.

@@ -12,6 +12,7 @@ mod http;
 pub mod limits;
 mod mask;
 pub mod metrics;
+mod overhead;
 pub mod prices;
 mod queries;
 pub mod session;
@@ -86,7 +87,8 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
-    let audit = Audit::open(&config.state_dir)?;
+    let metrics = Arc::new(metrics::Metrics::default());
+    let audit = Audit::open(&config.state_dir, config.audit_keep, metrics.clone())?;
     let store = match &config.state_url {
         Some(url) => Store::at_url(url.expose_secret()).await?,
         None => Store::in_folder(&config.state_dir).await?,
@@ -111,7 +113,6 @@ pub async fn serve(
         .as_ref()
         .map(|(url, key)| Arcade::new(url, key.clone(), config.tool_timeout))
         .transpose()?;
-    let metrics = Arc::new(metrics::Metrics::default());
     let answering = Answering {
         claude: Claude::new(
             &config.anthropic_url,
@@ -143,7 +144,7 @@ pub async fn serve(
             .map(Trace::open)
             .transpose()
             .map_err(ServeError::Trace)?,
-        metrics,
+        metrics: metrics.clone(),
         timeout: config.request_timeout,
         max_turns: config.max_turns,
         web_after_data: config.web_after_data,
@@ -174,6 +175,9 @@ pub async fn serve(
         })
         .await?;
     let executions = Executions::new(store.clone());
+    let (cache, under_way) = (answering.cache.clone(), conversations.clone());
+    metrics.sample(move |metrics| gauges(metrics, &cache, under_way.len()));
+    let scheduling = tokio::spawn(overhead::measure_scheduling(metrics));
     let engine = http::Engine {
         answering,
         auth,
@@ -206,15 +210,30 @@ pub async fn serve(
     drop(tokio::time::timeout(Duration::from_secs(1), rest).await);
     following.abort();
     replacing.abort();
+    scheduling.abort();
     if let Some(discovering) = discovering {
         discovering.abort();
     }
     Ok(())
 }
 
+/// What is counted elsewhere.
+fn gauges(metrics: &metrics::Metrics, cache: &Cache<answer::AnswerError>, under_way: usize) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let whole = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let (entries, bytes) = cache.totals();
+    metrics.cache_entries.store(whole(entries), Relaxed);
+    metrics.cache_bytes.store(bytes, Relaxed);
+    metrics.cache_evictions.store(cache.evicted(), Relaxed);
+    metrics
+        .conversations_under_way
+        .store(whole(under_way), Relaxed);
+}
+
 /// What no tool may read, wherever it lies.
 fn own_files(config: &Config, audit: &Audit) -> Vec<PathBuf> {
-    let mut own = vec![audit.path().to_owned(), config.clients_file.clone()];
+    let mut own = vec![config.clients_file.clone()];
+    own.extend(audit.paths());
     own.extend(with_journals(&config.state_dir.join("state.sqlite")));
     if let Some(path) = config.database_url.strip_prefix("sqlite:") {
         own.extend(with_journals(Path::new(path.trim_start_matches("//"))));

@@ -19,6 +19,7 @@ use crate::audit::{Audit, Happening, Receipt};
 use crate::auth::Principal;
 use crate::mask::mask;
 use crate::metrics::Metrics;
+use crate::overhead::outside;
 use crate::store::{Store, StoreError};
 use arcade::Arcade;
 use endpoint::Endpoint;
@@ -283,7 +284,7 @@ impl Tools {
             began: Instant::now(),
             done: false,
         };
-        let outcome = self.attempt(call, tool, arguments).await;
+        let outcome = outside(self.attempt(call, tool, arguments)).await;
         running.done = true;
         self.finished(call, tool, arguments, outcome, running.began)
     }
@@ -307,6 +308,20 @@ impl Tools {
             tracing::warn!(rule, tool = mask(tool), "a tool call is refused");
             self.metrics.refusals.fetch_add(1, Relaxed);
         }
+        let known = if self.exists(call.principal, tool) {
+            tool
+        } else {
+            "unknown"
+        };
+        let named = match (&outcome, rule) {
+            (Ok(_), _) => "success",
+            (Err(_), None) => "failure",
+            (Err(_), Some(_)) => "refused",
+        };
+        self.metrics
+            .tool_calls
+            .with([known, named])
+            .record(began.elapsed());
         let ended = match (&outcome, rule) {
             (Ok(_), _) => Ended::Success,
             (Err(_), None) => Ended::Failure,

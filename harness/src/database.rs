@@ -3,10 +3,12 @@
 mod docker;
 mod postgres;
 mod sqlite;
+mod triggers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+pub use triggers::triggers;
 
 /// What was asked for.
 #[derive(Debug, Clone)]

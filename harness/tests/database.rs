@@ -163,6 +163,19 @@ async fn a_change_is_notified_and_seen_in_the_fingerprint_of_its_own_clone_only(
         .unwrap();
     let heard = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await;
     assert_eq!(heard.unwrap().unwrap().payload(), "public.companies");
+    // What operators are given does the same, and once only where it was there already.
+    let tables: [&[String]; 2] = [&[], &["public.companies".into(), "stock_prices".into()]];
+    for tables in tables {
+        let sql = fact_harness::database::triggers(tables).unwrap();
+        one.execute_as_owner(&sql).await.unwrap();
+    }
+    for statement in ["DELETE FROM stock_prices", "TRUNCATE companies CASCADE"] {
+        one.execute_as_owner(statement).await.unwrap();
+    }
+    let heard = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await;
+    assert_eq!(heard.unwrap().unwrap().payload(), "public.stock_prices");
+    let heard = tokio::time::timeout(Duration::from_secs(10), listener.recv()).await;
+    assert!(heard.unwrap().unwrap().payload().starts_with("public."));
     assert_ne!(one.fingerprint().await.unwrap(), before);
     assert_eq!(other.fingerprint().await.unwrap(), untouched);
     drop(listener);

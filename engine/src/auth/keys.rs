@@ -63,7 +63,7 @@ struct Key {
 pub(super) struct Keys {
     store: Store,
     /// The newest last.
-    keys: RwLock<Arc<Vec<Key>>>,
+    all: RwLock<Arc<Vec<Key>>>,
     replaced_after_seconds: i64,
     /// For how long a key verifies after it was replaced.
     token_seconds: i64,
@@ -84,7 +84,7 @@ impl Keys {
     ) -> Result<Self, StoreError> {
         let keys = Self {
             store,
-            keys: RwLock::default(),
+            all: RwLock::default(),
             replaced_after_seconds,
             token_seconds,
         };
@@ -111,7 +111,7 @@ impl Keys {
                 .await?;
             keys = self.read().await?;
         }
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        *self.all.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl Keys {
     }
 
     fn current(&self) -> Arc<Vec<Key>> {
-        self.keys
+        self.all
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()

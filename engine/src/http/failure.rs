@@ -170,6 +170,7 @@ impl IntoResponse for Failure {
         let status =
             StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.body())).into_response();
+        response.extensions_mut().insert(self.code);
         if let Some(seconds) = self.retry_after_seconds {
             response
                 .headers_mut()

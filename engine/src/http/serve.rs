@@ -7,8 +7,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
@@ -40,9 +43,13 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: impl Futu
         };
         match accepted {
             Ok((stream, address)) => {
+                let read = HeadRead::default();
                 let connection = http.serve_connection(
-                    TokioIo::new(prompt(stream)),
-                    TowerToHyperService::new(from(address, routes.clone())),
+                    TokioIo::new(Timed {
+                        stream: prompt(stream),
+                        read: read.clone(),
+                    }),
+                    TowerToHyperService::new(from(address, read, routes.clone())),
                 );
                 let connection = drain.watch(connection);
                 tokio::spawn(async move {
@@ -68,9 +75,84 @@ fn prompt(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Requests know where they come from.
+/// When something was last read of a connection: for a handler, when the head of its request was there.
+#[derive(Debug, Clone)]
+pub(super) struct HeadRead(Arc<Mutex<Instant>>);
+
+impl Default for HeadRead {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl HeadRead {
+    /// Asked before anything more is read.
+    pub(super) fn at(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream that notes when it is read.
+struct Timed {
+    stream: TcpStream,
+    read: HeadRead,
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            *self.read.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+}
+
+/// Requests know where they come from, and when their head was read.
 fn from(
     address: SocketAddr,
+    read: HeadRead,
     routes: Router,
 ) -> impl tower::Service<
     hyper::Request<hyper::body::Incoming>,
@@ -80,6 +162,7 @@ fn from(
 > + Clone {
     routes.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(address));
+        request.extensions_mut().insert(read.clone());
         request
     })
 }

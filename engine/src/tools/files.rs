@@ -137,7 +137,13 @@ impl Inner {
             std::fs::metadata(own)
                 .is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
         };
-        if self.own.iter().any(is_found) {
+        // Of a folder, what is in it.
+        let holds_found = |own: &PathBuf| {
+            std::fs::read_dir(own).is_ok_and(|mut entries| {
+                entries.any(|entry| entry.is_ok_and(|entry| is_found(&entry.path())))
+            })
+        };
+        if self.own.iter().any(|own| is_found(own) || holds_found(own)) {
             return Err(ToolError::refused(Rule::PathEngineFile));
         }
         if found.is_file() && found.nlink() > 1 {

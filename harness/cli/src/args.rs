@@ -1,6 +1,7 @@
 //! What was typed.
 
 use clap::{Parser, Subcommand, ValueEnum};
+use fact_engine::audit::Anchor;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -49,6 +50,14 @@ pub(crate) enum Command {
     },
     /// The reference guard's verdict on a statement, a path or a URL
     Guard(GuardArgs),
+    /// Asks a running implementation; without a question an interactive prompt
+    Ask(AskArgs),
+    /// The audit log: verify
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The operator's database: triggers
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Hunts a validator of statements, paths or URLs for bypasses, refusals of legitimate use, crashes and stalls
     Fuzz(FuzzArgs),
     /// What another size or another eviction of the answer cache would have saved
@@ -77,13 +86,6 @@ pub(crate) enum CacheCommand {
         #[arg(long, env = "FACT_CACHE_REPLAY_FORMAT", default_value = "text")]
         format: Format,
     },
-}
-
-/// How something is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -239,6 +241,121 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
         other => return Err(format!("`{other}` is no unit; use `s`, `m` or `h`")),
     };
     Ok(std::time::Duration::from_secs(number * unit))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs; carries `schema_version`
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  fact ask --as alice --clients clients.json \"What was Q1-2025 revenue?\"
+  FACT_ASK_SECRET=… fact ask --as alice --stream \"How many companies are there?\"
+  fact ask --as alice --clients clients.json              an interactive prompt; `:help` lists its commands
+  fact ask --as alice < questions.txt                     one question a line")]
+pub(crate) struct AskArgs {
+    /// The question; without it an interactive prompt, or one question a line from stdin
+    pub(crate) question: Option<String>,
+    /// The implementation
+    #[arg(long, env = "FACT_ASK_URL", default_value = "http://127.0.0.1:18080")]
+    pub(crate) url: String,
+    /// Who asks
+    #[arg(long = "as", value_name = "CLIENT", env = "FACT_ASK_AS")]
+    pub(crate) client: String,
+    /// The client's secret; better given by the variable
+    #[arg(long, env = "FACT_ASK_SECRET", hide_env_values = true)]
+    pub(crate) secret: Option<String>,
+    /// The file that holds it, as `FACT_CLIENTS` does
+    #[arg(long, env = "FACT_ASK_CLIENTS")]
+    pub(crate) clients: Option<PathBuf>,
+    /// Shows the text as it comes
+    #[arg(long, env = "FACT_ASK_STREAM")]
+    pub(crate) stream: bool,
+    /// Questions belong to this session
+    #[arg(long, env = "FACT_ASK_SESSION")]
+    pub(crate) session: Option<String>,
+    /// How answers are printed
+    #[arg(long, env = "FACT_ASK_FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Checks the hash chain; names a removed, altered or reordered event
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  fact audit verify fact-state                            a state folder, with what was moved off
+  fact audit verify audit.ndjson --format json
+  FACT_AUDIT_SECRET=… fact audit verify http://127.0.0.1:18080 --as admin
+
+What was cut off at the end no chain can show: note the newest event that is printed, and give it as `--holds` later.
+Ends with 0 when the chain is whole, with 1 when it is not.")]
+pub(crate) struct VerifyArgs {
+    /// A file of events, a state folder, or the address of an implementation
+    #[arg(value_name = "FILE|URL")]
+    pub(crate) log: String,
+    /// At a URL: the client that reads, with the scope `admin`
+    #[arg(
+        long = "as",
+        value_name = "CLIENT",
+        env = "FACT_AUDIT_AS",
+        default_value = "admin"
+    )]
+    pub(crate) client: String,
+    /// Its secret; better given by the variable
+    #[arg(long, env = "FACT_AUDIT_SECRET", hide_env_values = true)]
+    pub(crate) secret: Option<String>,
+    /// The file that holds it, as `FACT_CLIENTS` does
+    #[arg(long, env = "FACT_AUDIT_CLIENTS")]
+    pub(crate) clients: Option<PathBuf>,
+    /// A token instead; better given by the variable
+    #[arg(long, env = "FACT_AUDIT_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The last event before the first one here, where earlier ones were removed in time
+    #[arg(long, value_name = "SEQUENCE:HASH", env = "FACT_AUDIT_AFTER", value_parser = place_in_chain)]
+    pub(crate) after: Option<Anchor>,
+    /// An event that must be here: what an earlier check called the newest
+    #[arg(long, value_name = "SEQUENCE:HASH", env = "FACT_AUDIT_HOLDS", value_parser = place_in_chain)]
+    pub(crate) holds: Option<Anchor>,
+    /// How the outcome is printed
+    #[arg(long, env = "FACT_AUDIT_FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+/// `17:0a1b…`
+fn place_in_chain(text: &str) -> Result<Anchor, String> {
+    let read = || {
+        let (sequence, hash) = text.split_once(':')?;
+        let hex = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Some(Anchor {
+            sequence: sequence.parse().ok()?,
+            hash: hex.then(|| hash.to_ascii_lowercase())?,
+        })
+    };
+    read().ok_or_else(|| "write `SEQUENCE:HASH`, as `fact audit verify` prints it".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatabaseCommand {
+    /// Prints the change feed's triggers for one's own tables on Postgres
+    #[command(after_help = "\
+Examples:
+  fact database triggers | psql \"$OWNER_URL\"              every table outside of the system's schemas
+  fact database triggers --table sales.orders --table customers | psql \"$OWNER_URL\"")]
+    Triggers {
+        /// A table, `schema.table` or `table`; several by several flags; all of them by default
+        #[arg(long, env = "FACT_DATABASE_TABLE", value_delimiter = ',')]
+        table: Vec<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,9 @@
 //! From what was typed to what is done.
 
+mod ask;
+mod audit;
 mod cache;
+mod database;
 mod fuzz;
 mod guard;
 mod mocks;
@@ -9,7 +12,7 @@ mod saved;
 mod scenario;
 mod serve;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, AuditCommand, Command, DatabaseCommand};
 
 /// Exit codes, as the judging rules have them.
 pub(crate) mod code {
@@ -54,6 +57,9 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Scenario(command) => scenario::scenario(&command),
         Command::Report { run, out } => saved::report(&run, &out),
         Command::Guard(args) => guard::guard(&args),
+        Command::Ask(args) => ask::ask(args).await,
+        Command::Audit(AuditCommand::Verify(args)) => audit::verify(args).await,
+        Command::Database(DatabaseCommand::Triggers { table }) => database::triggers(&table),
         Command::Fuzz(args) => fuzz::fuzz(args).await,
         Command::Cache(command) => cache::cache(command),
         Command::Verdict { file } => saved::verdict(&file),

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod console;
+mod remote;
 
 use clap::Parser as _;
 use std::process::ExitCode;
