@@ -129,6 +129,7 @@ impl From<ClaudeError> for AnswerError {
     fn from(error: ClaudeError) -> Self {
         match error {
             ClaudeError::Deadline => Self::Deadline,
+            ClaudeError::Refused { .. } => Self::Claude { retry_after: None },
             ClaudeError::Service { retry_after, .. } => Self::Claude { retry_after },
         }
     }

@@ -2,6 +2,7 @@
 
 mod stream;
 
+use crate::breaker::Breaker;
 use crate::flight::{Feed, Said};
 use crate::metrics::Metrics;
 use crate::overhead::outside;
@@ -30,6 +31,7 @@ pub struct Claude {
     key: SecretString,
     model: String,
     metrics: Arc<Metrics>,
+    breaker: Arc<Breaker>,
 }
 
 /// One turn of Claude's.
@@ -80,7 +82,13 @@ pub enum ClaudeError {
     /// It would take longer than there is time.
     #[error("the deadline came before an answer of the model")]
     Deadline,
-    /// Retrying does not help, or did not.
+    /// Retrying does not help.
+    #[error("the model's service refuses the request ({reason})")]
+    Refused {
+        /// For the log: status and kind.
+        reason: String,
+    },
+    /// Retrying did not help.
     #[error("the model's service cannot answer ({reason})")]
     Service {
         /// For the log: status and kind.
@@ -132,7 +140,13 @@ impl Claude {
             key,
             model: model.to_owned(),
             metrics,
+            breaker: Arc::default(),
         })
+    }
+
+    /// Whether it answered of late.
+    pub fn is_well(&self) -> bool {
+        !self.breaker.is_open()
     }
 
     /// The model that answers.
@@ -168,10 +182,33 @@ impl Claude {
             body["stream"] = true.into();
         }
         let body = body.to_string();
+        if let Err(wait) = self.breaker.admit(std::time::Instant::now()) {
+            return Err(ClaudeError::Service {
+                reason: "it failed again and again a moment ago".into(),
+                retry_after: Some(wait),
+            });
+        }
+        let turn = self.ask(&body, deadline, listener).await;
+        match &turn {
+            Ok(_) => self.breaker.succeeded(),
+            // A request that is refused says nothing of the next.
+            Err(ClaudeError::Refused { .. }) => {}
+            Err(_) => self.breaker.failed(std::time::Instant::now()),
+        }
+        turn
+    }
+
+    /// Asks until there is an answer, or asking again does not help or would take too long.
+    async fn ask(
+        &self,
+        body: &str,
+        deadline: Instant,
+        listener: Option<&Listener<'_>>,
+    ) -> Result<Turn, ClaudeError> {
         let mut attempt = 1;
         loop {
             let began = Instant::now();
-            let asking = self.attempt(body.clone(), listener);
+            let asking = self.attempt(body.to_owned(), listener);
             let outcome = outside(tokio::time::timeout_at(deadline, asking)).await;
             let named = match &outcome {
                 Ok(Attempt::Done(_)) => "success",
@@ -186,12 +223,7 @@ impl Claude {
             let outcome = outcome.map_err(|_| ClaudeError::Deadline)?;
             let (reason, retry_after) = match outcome {
                 Attempt::Done(turn) => return Ok(turn),
-                Attempt::Never { reason } => {
-                    return Err(ClaudeError::Service {
-                        reason,
-                        retry_after: None,
-                    });
-                }
+                Attempt::Never { reason } => return Err(ClaudeError::Refused { reason }),
                 Attempt::Again {
                     reason,
                     retry_after,

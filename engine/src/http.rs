@@ -72,6 +72,7 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .route("/api/v1/ready", get(system::ready))
         .route("/api/v1/metrics", get(system::metrics))
         .route("/metrics", get(system::prometheus))
+        .route("/openapi.json", get(system::openapi))
         .route("/api/v1/audit", get(system::audit))
         .route("/api/v1/cache/status", get(cache::status))
         .route("/api/v1/cache/warm", post(cache::warm))

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod audit;
 pub mod auth;
+mod breaker;
 pub mod cache;
 pub mod claude;
 pub mod config;

@@ -2,7 +2,6 @@
 
 pub mod arcade;
 mod attempts;
-mod breaker;
 mod built_in;
 mod endpoint;
 pub mod files;

@@ -8,7 +8,10 @@ use crate::warm::WarmError;
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
-use fact_wire::{ErrorCode, WarmRequest, WarmingJob};
+use fact_wire::{
+    CacheReport, Criteria, ErrorCode, InvalidateRequest, Invalidated, InvalidationType,
+    MemoryUsage, WarmRequest, WarmingJob,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -17,7 +20,7 @@ pub(super) async fn status(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<CacheReport>, Failure> {
     let principal = engine
         .authorize(request.headers(), Some("cache"), "cache/status", &trace)
         .await?;
@@ -26,13 +29,16 @@ pub(super) async fn status(
         .cache
         .status(&principal.client.tenant, Instant::now());
     let (hits, misses) = engine.answering.cache.counts(&principal.client.tenant);
-    Ok(Json(json!({
-        "total_entries": entries,
-        "hits": hits,
-        "misses": misses,
-        "hit_rate": rate(hits, hits + misses),
-        "memory_usage": { "current_bytes": bytes, "max_bytes": max_bytes },
-    })))
+    Ok(Json(CacheReport {
+        total_entries: entries,
+        hits,
+        misses,
+        hit_rate: rate(hits, hits + misses),
+        memory_usage: MemoryUsage {
+            current_bytes: bytes,
+            max_bytes,
+        },
+    }))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -129,42 +135,18 @@ async fn act(
         .map_err(|_| Failure::new(ErrorCode::Internal, "this could not be audited").with(trace))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Invalidation {
-    invalidation_type: Kind,
-    #[serde(default)]
-    criteria: Criteria,
-}
-
-#[derive(Deserialize, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Selective,
-    All,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Criteria {
-    query: Option<String>,
-    table: Option<String>,
-    prefix: Option<String>,
-    older_than_seconds: Option<u64>,
-}
-
-/// The same in a query string.
+/// What is to go, in a query string.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Flat {
-    invalidation_type: Kind,
+    invalidation_type: InvalidationType,
     query: Option<String>,
     table: Option<String>,
     prefix: Option<String>,
     older_than_seconds: Option<u64>,
 }
 
-impl From<Flat> for Invalidation {
+impl From<Flat> for InvalidateRequest {
     fn from(flat: Flat) -> Self {
         Self {
             invalidation_type: flat.invalidation_type,
@@ -182,14 +164,14 @@ pub(super) async fn invalidate(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Invalidated>, Failure> {
     let principal = engine
         .authorize(request.headers(), Some("cache"), "cache/entries", &trace)
         .await?;
     let wrong = |message: String| Failure::new(ErrorCode::InvalidRequest, message).with(&trace);
     let uri = request.uri().clone();
     let bytes = body(request, &trace).await?;
-    let Invalidation {
+    let InvalidateRequest {
         invalidation_type,
         criteria,
     } = match (
@@ -215,10 +197,10 @@ pub(super) async fn invalidate(
     } = criteria;
     let chosen =
         query.is_some() || table.is_some() || prefix.is_some() || older_than_seconds.is_some();
-    if invalidation_type == Kind::All && chosen {
+    if invalidation_type == InvalidationType::All && chosen {
         return Err(wrong("`all` takes no criteria; `selective` does".into()));
     }
-    if invalidation_type == Kind::Selective && !chosen {
+    if invalidation_type == InvalidationType::Selective && !chosen {
         return Err(Failure::new(
             ErrorCode::InvalidRequest,
             "a selective invalidation needs at least one of the criteria",
@@ -242,10 +224,10 @@ pub(super) async fn invalidate(
     );
     let details = json!({ "entries_affected": affected });
     act(&engine, &principal, "cache/entries", details, &trace).await?;
-    Ok(Json(json!({
-        "invalidation_id": format!("inv_{:032x}", rand::random::<u128>()),
-        "entries_affected": affected,
-        "status": "completed",
-        "timestamp": jiff::Timestamp::now().to_string(),
-    })))
+    Ok(Json(Invalidated {
+        invalidation_id: format!("inv_{:032x}", rand::random::<u128>()),
+        entries_affected: affected,
+        status: "completed".into(),
+        timestamp: jiff::Timestamp::now().to_string(),
+    }))
 }

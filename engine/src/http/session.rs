@@ -6,9 +6,8 @@ use crate::session::SessionKey;
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::request::Parts;
-use fact_wire::{ErrorCode, Session};
+use fact_wire::{ErrorCode, Session, SessionForgotten};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 /// Whose session it is, where a client acts for others.
 #[derive(Debug, Deserialize)]
@@ -37,7 +36,7 @@ pub(super) async fn forget(
     trace: Trace,
     Name(id): Name,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<SessionForgotten>, Failure> {
     let key = own(&engine, &trace, id, request.into_parts().0).await?;
     let forgotten = engine
         .sessions
@@ -45,9 +44,11 @@ pub(super) async fn forget(
         .await
         .map_err(|error| Failure::from(error).with(&trace))?;
     if forgotten {
-        Ok(Json(
-            json!({ "session_id": key.id, "status": "deleted", "timestamp": jiff::Timestamp::now().to_string() }),
-        ))
+        Ok(Json(SessionForgotten {
+            session_id: key.id,
+            status: "deleted".into(),
+            timestamp: jiff::Timestamp::now().to_string(),
+        }))
     } else {
         Err(unknown(&trace))
     }

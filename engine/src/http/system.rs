@@ -6,12 +6,14 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use fact_wire::ErrorCode;
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use fact_wire::{AuditPage, Component, ErrorCode, Health, HealthStatus, Ready};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-pub(super) async fn health(State(engine): State<Engine>) -> Response {
-    let database = engine.answering.tools.database.ping().await;
+pub(super) async fn health(State(engine): State<Engine>) -> (StatusCode, Json<Health>) {
+    let tools = &engine.answering.tools;
+    let database = tools.database.ping().await;
     let mut profiles = vec![
         "core",
         "streaming",
@@ -21,33 +23,63 @@ pub(super) async fn health(State(engine): State<Engine>) -> Response {
         "web",
         "registration",
     ];
-    if engine.answering.tools.files.is_some() {
+    if tools.files.is_some() {
         profiles.push("files");
     }
-    let word = |well| if well { "healthy" } else { "unhealthy" };
-    let mut components = json!({
-        "database": { "status": word(database), "kind": engine.answering.tools.database.kind() },
-    });
-    let mut well = database;
-    if let Some(arcade) = &engine.answering.tools.arcade {
+    if tools.arcade.is_some() {
         profiles.push("arcade");
-        components["arcade"] = json!({ "status": word(arcade.health()) });
-        well &= arcade.health();
     }
-    let status = if well { "healthy" } else { "degraded" };
-    Json(json!({
-        "status": status,
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_seconds": engine.started.elapsed().as_secs_f64(),
-        "profiles": profiles,
-        "components": components,
-        "timestamp": jiff::Timestamp::now().to_string(),
-    }))
-    .into_response()
+    let mut components = BTreeMap::from([
+        (
+            "database".to_owned(),
+            component(database, Some(tools.database.kind())),
+        ),
+        (
+            "claude".to_owned(),
+            component(engine.answering.claude.is_well(), None),
+        ),
+    ]);
+    if let Some(arcade) = &tools.arcade {
+        components.insert("arcade".to_owned(), component(arcade.health(), None));
+    }
+    let well = components
+        .values()
+        .all(|component| component.status == HealthStatus::Healthy);
+    let health = Health {
+        status: if well {
+            HealthStatus::Healthy
+        } else {
+            HealthStatus::Degraded
+        },
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: engine.started.elapsed().as_secs_f64(),
+        profiles: profiles.into_iter().map(str::to_owned).collect(),
+        components,
+        timestamp: jiff::Timestamp::now().to_string(),
+    };
+    (StatusCode::OK, Json(health))
 }
 
-pub(super) async fn ready() -> (StatusCode, Json<Value>) {
-    (StatusCode::OK, Json(json!({ "ready": true })))
+fn component(well: bool, kind: Option<&str>) -> Component {
+    Component {
+        status: if well {
+            HealthStatus::Healthy
+        } else {
+            HealthStatus::Unhealthy
+        },
+        kind: kind.map(str::to_owned),
+    }
+}
+
+pub(super) async fn ready() -> Json<Ready> {
+    Json(Ready { ready: true })
+}
+
+/// The contract in its precise form; made once.
+pub(super) async fn openapi() -> Response {
+    static DOCUMENT: LazyLock<String> =
+        LazyLock::new(|| fact_wire::openapi::document().to_string());
+    ([("content-type", "application/json")], DOCUMENT.as_str()).into_response()
 }
 
 pub(super) async fn metrics(
@@ -85,7 +117,7 @@ pub(super) async fn audit(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<AuditPage>, Failure> {
     engine
         .authorize(request.headers(), Some("admin"), "audit", &trace)
         .await?;
@@ -96,7 +128,10 @@ pub(super) async fn audit(
         Failure::new(ErrorCode::Internal, "the audit log cannot be read").with(&trace)
     })?;
     let next = page.next.map(|sequence| sequence.to_string());
-    Ok(Json(json!({ "events": page.events, "next_cursor": next })))
+    Ok(Json(AuditPage {
+        events: page.events,
+        next_cursor: next,
+    }))
 }
 
 /// Which events a query string asks for; what is wrong with it.

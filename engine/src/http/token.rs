@@ -7,7 +7,9 @@ use axum::Json;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, header};
 use base64::Engine as _;
-use fact_wire::{ErrorCode, RevokeRequest, TokenRequest};
+use fact_wire::{
+    ErrorCode, GrantedToken, RevokeRequest, Revoked, TokenInfo, TokenRequest, TokenValidity,
+};
 use serde_json::{Map, Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
@@ -19,7 +21,7 @@ pub(super) async fn grant(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<GrantedToken>, Failure> {
     let failed = |code, message: &str| Failure::new(code, message).with(&trace);
     let Presented {
         form,
@@ -111,13 +113,13 @@ pub(super) async fn grant(
         };
         failed(code, &denied.to_string())
     })?;
-    Ok(Json(json!({
-        "access_token": token,
-        "token_type": "Bearer",
-        "expires_in": engine.auth.ttl().as_secs(),
-        "scope": principal.scopes.join(" "),
-        "issued_at": jiff::Timestamp::now().to_string(),
-    })))
+    Ok(Json(GrantedToken {
+        access_token: token,
+        token_type: "Bearer".into(),
+        expires_in: engine.auth.ttl().as_secs(),
+        scope: principal.scopes.join(" "),
+        issued_at: jiff::Timestamp::now().to_string(),
+    }))
 }
 
 /// What a request for a token says before its body.
@@ -175,26 +177,26 @@ pub(super) async fn validate(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<TokenValidity>, Failure> {
     let principal = engine
         .authorize(request.headers(), None, "auth/validate", &trace)
         .await?;
-    Ok(Json(json!({
-        "valid": true,
-        "token_info": {
-            "client_id": principal.client.id,
-            "tenant": principal.client.tenant,
-            "scopes": principal.scopes,
-            "expires_at": principal.expires_at,
+    Ok(Json(TokenValidity {
+        valid: true,
+        token_info: TokenInfo {
+            client_id: principal.client.id.clone(),
+            tenant: principal.client.tenant.clone(),
+            scopes: principal.scopes.clone(),
+            expires_at: principal.expires_at.clone(),
         },
-    })))
+    }))
 }
 
 pub(super) async fn revoke(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Revoked>, Failure> {
     let principal = engine
         .authorize(request.headers(), None, "auth/revoke", &trace)
         .await?;
@@ -227,7 +229,7 @@ pub(super) async fn revoke(
         details: json!({}),
     };
     match engine.audit.record(happening).await {
-        Ok(()) => Ok(Json(json!({ "revoked": true }))),
+        Ok(()) => Ok(Json(Revoked { revoked: true })),
         Err(_) => Err(
             Failure::new(ErrorCode::Internal, "the revocation could not be audited").with(&trace),
         ),

@@ -2,49 +2,48 @@
 
 pub(super) mod calls;
 
-use super::{Engine, Failure, Trace, body, parse};
+use super::{Engine, Failure, Name, Trace, body, parse};
 use crate::audit::Happening;
 use crate::auth::Principal;
 use crate::tools::outcome::ToolError;
 use crate::tools::registry::{RegisterError, RemoveError};
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use fact_wire::{ErrorCode, RegisterRequest};
+use fact_wire::{ErrorCode, RegisterRequest, ToolDefinition, ToolList, ToolRemoved};
 use serde_json::{Value, json};
 
 pub(super) async fn list(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<ToolList>, Failure> {
     let principal = engine
         .authorize(request.headers(), Some("tools"), "tools", &trace)
         .await?;
     let tools = engine.answering.tools.show_all(&principal);
-    Ok(Json(json!({ "tools": tools, "total": tools.len() })))
+    let total = tools.len();
+    Ok(Json(ToolList { tools, total }))
 }
 
 pub(super) async fn show(
     State(engine): State<Engine>,
     trace: Trace,
-    Path(name): Path<String>,
+    Name(name): Name,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<ToolDefinition>, Failure> {
     let principal = engine
         .authorize(request.headers(), Some("tools"), "tools", &trace)
         .await?;
     let found = engine.answering.tools.show(&principal, &name);
-    found
-        .map(|tool| Json(json!(tool)))
-        .ok_or_else(|| unknown(&trace))
+    found.map(Json).ok_or_else(|| unknown(&trace))
 }
 
 pub(super) async fn register(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<(StatusCode, Json<Value>), Failure> {
+) -> Result<(StatusCode, Json<ToolDefinition>), Failure> {
     let principal = engine
         .authorize(request.headers(), Some("admin"), "tools", &trace)
         .await?;
@@ -57,7 +56,7 @@ pub(super) async fn register(
             let details = json!({ "action": "register", "version": tool.version });
             let act = act(&principal, &name, details, &trace);
             recorded(&engine, act, &trace).await?;
-            Ok((StatusCode::CREATED, Json(json!(tool))))
+            Ok((StatusCode::CREATED, Json(tool)))
         }
         Err(RegisterError::Refused(refusal)) => {
             let refused = Happening {
@@ -88,9 +87,9 @@ fn failure(error: RegisterError) -> Failure {
 pub(super) async fn remove(
     State(engine): State<Engine>,
     trace: Trace,
-    Path(name): Path<String>,
+    Name(name): Name,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<ToolRemoved>, Failure> {
     let principal = engine
         .authorize(request.headers(), Some("admin"), "tools", &trace)
         .await?;
@@ -104,9 +103,11 @@ pub(super) async fn remove(
     }
     let act = act(&principal, &name, json!({ "action": "remove" }), &trace);
     recorded(&engine, act, &trace).await?;
-    Ok(Json(
-        json!({ "tool_name": name, "status": "deleted", "timestamp": jiff::Timestamp::now().to_string() }),
-    ))
+    Ok(Json(ToolRemoved {
+        tool_name: name,
+        status: "deleted".into(),
+        timestamp: jiff::Timestamp::now().to_string(),
+    }))
 }
 
 /// An administrator's doing.

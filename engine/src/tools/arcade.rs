@@ -7,9 +7,9 @@ mod consent;
 pub(super) use catalogue::limits;
 
 use super::attempts::{Again, Failed, attempts};
-use super::breaker::Breaker;
 use super::outcome::{ToolError, ToolOutput};
 use super::tool::{ArcadeCall, Tool, too_long};
+use crate::breaker::Breaker;
 use crate::claude::retry_after;
 use crate::mask::mask;
 use consent::Consents;

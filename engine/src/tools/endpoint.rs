@@ -1,10 +1,10 @@
 //! An HTTP endpoint as a tool: arguments out, JSON in, through the guard of the web tool.
 
 use super::attempts::{Again, Failed, attempts};
-use super::breaker::Breaker;
 use super::outcome::{ToolError, ToolOutput};
 use super::tool::too_long;
 use super::web::{Undone, Web};
+use crate::breaker::Breaker;
 use crate::claude::retry_after;
 use fact_wire::{ArgumentsIn, HttpEndpoint, OAuthClient};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

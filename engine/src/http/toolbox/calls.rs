@@ -1,6 +1,6 @@
 //! Tools called over HTTP: one by one, many at once, or for later.
 
-use super::super::{Engine, Failure, Trace, body, parse};
+use super::super::{Engine, Failure, Name, Trace, body, parse};
 use super::{unaudited, unknown};
 use crate::auth::Principal;
 use crate::executions::{self, BeginError};
@@ -8,12 +8,15 @@ use crate::tools::Call;
 use crate::tools::outcome::ToolOutput;
 use crate::tools::web::Reach;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use fact_wire::{BatchCall, BatchRequest, ErrorCode, ExecuteMode, ExecuteRequest, ExecutionState};
+use fact_wire::{
+    BatchAnswer, BatchCall, BatchRequest, BatchResult, ErrorCode, ExecuteMode, ExecuteRequest,
+    ExecutionBegun, ExecutionState, ToolAnswer, ToolMetadata,
+};
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +26,7 @@ const MOST_CALLS: usize = 100;
 pub(in crate::http) async fn execute(
     State(engine): State<Engine>,
     trace: Trace,
-    Path(name): Path<String>,
+    Name(name): Name,
     request: Request,
 ) -> Result<Response, Failure> {
     let principal = engine
@@ -45,13 +48,16 @@ pub(in crate::http) async fn execute(
     }
     let began = Instant::now();
     let output = call(&engine, &principal, &name, &arguments, &trace).await?;
-    let told = json!({
-        "execution_id": executions::id(),
-        "tool_name": name,
-        "status": "success",
-        "result": output.result,
-        "metadata": { "latency_ms": began.elapsed().as_secs_f64() * 1e3, "tables": output.tables },
-    });
+    let told = ToolAnswer {
+        execution_id: executions::id(),
+        tool_name: name,
+        status: "success".into(),
+        result: output.result,
+        metadata: ToolMetadata {
+            latency_ms: began.elapsed().as_secs_f64() * 1e3,
+            tables: output.tables,
+        },
+    };
     Ok(Json(told).into_response())
 }
 
@@ -117,8 +123,12 @@ async fn begin(
 
 fn accepted(state: &ExecutionState) -> Response {
     let url = format!("/api/v1/tools/executions/{}", state.execution_id);
-    let mut told = json!(state);
-    told["status_url"] = url.clone().into();
+    let told = ExecutionBegun {
+        execution_id: state.execution_id.clone(),
+        tool_name: state.tool_name.clone(),
+        status: state.status,
+        status_url: url.clone(),
+    };
     let applied = ("preference-applied", "respond-async".to_owned());
     let headers = [(header::LOCATION.as_str(), url), applied];
     (StatusCode::ACCEPTED, headers, Json(told)).into_response()
@@ -127,7 +137,7 @@ fn accepted(state: &ExecutionState) -> Response {
 pub(in crate::http) async fn execution(
     State(engine): State<Engine>,
     trace: Trace,
-    Path(id): Path<String>,
+    Name(id): Name,
     request: Request,
 ) -> Result<Json<ExecutionState>, Failure> {
     let principal = engine
@@ -144,7 +154,7 @@ pub(in crate::http) async fn batch(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<BatchAnswer>, Failure> {
     let principal = engine
         .authorize(request.headers(), Some("tools"), "tools/batch", &trace)
         .await?;
@@ -164,20 +174,25 @@ pub(in crate::http) async fn batch(
                 Err(unknown(trace))
             };
             match called {
-                Ok(output) => json!({
-                    "status": "success",
-                    "tool_name": tool,
-                    "execution_id": executions::id(),
-                    "result": output.result,
-                }),
-                Err(failure) => {
-                    json!({ "status": "error", "tool_name": tool, "error": failure.detail() })
-                }
+                Ok(output) => BatchResult {
+                    status: "success".into(),
+                    tool_name: tool,
+                    execution_id: Some(executions::id()),
+                    result: Some(output.result),
+                    error: None,
+                },
+                Err(failure) => BatchResult {
+                    status: "error".into(),
+                    tool_name: tool,
+                    execution_id: None,
+                    result: None,
+                    error: Some(failure.detail()),
+                },
             }
         }
     };
     let results = join_all(calls.into_iter().map(one)).await;
-    Ok(Json(json!({ "results": results })))
+    Ok(Json(BatchAnswer { results }))
 }
 
 #[cfg(test)]

@@ -18,11 +18,11 @@ struct State {
 
 /// The breaker of one upstream.
 #[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub(crate) struct Breaker(Mutex<State>);
 
 impl Breaker {
     /// Whether a call may be made; if not, how long nobody need ask.
-    pub(super) fn admit(&self, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn admit(&self, now: Instant) -> Result<(), Duration> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(opened) = state.opened else {
             return Ok(());
@@ -37,12 +37,12 @@ impl Breaker {
     }
 
     /// The upstream answered as it should.
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
     }
 
     /// It did not.
-    pub(super) fn failed(&self, now: Instant) {
+    pub(crate) fn failed(&self, now: Instant) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures += 1;
         let trying = state.tried.is_some();
@@ -53,7 +53,7 @@ impl Breaker {
     }
 
     /// Whether the upstream is taken for down.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.opened.is_some()
     }
