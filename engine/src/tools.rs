@@ -115,12 +115,12 @@ impl Tools {
             done: false,
         };
         let began = Instant::now();
-        let outcome = match self.granted(call.principal, tool, arguments) {
-            Err(error) => Err(error),
-            Ok(()) => {
-                let running = tokio::time::timeout(self.timeout, self.run(call, tool, arguments));
-                outside(running).await.unwrap_or(Err(ToolError::Timeout))
-            }
+        let granted = self.granted(call.principal, tool, arguments);
+        let outcome = if let Err(error) = granted {
+            Err(error)
+        } else {
+            let run = tokio::time::timeout(self.timeout, self.run(call, tool, arguments));
+            outside(run).await.unwrap_or(Err(ToolError::Timeout))
         };
         running.done = true;
         let known = if self.exists(tool) { tool } else { "unknown" };

@@ -21,9 +21,7 @@ const ALICE: &str = r#"{"clients":[{"id":"alice","secret":"s","tenant":"t","scop
 
 fn mistakes(variables: &BTreeMap<String, String>, file: Option<(&Path, &str)>) -> Vec<String> {
     let sources = Sources::new(&[], |name| variables.get(name).cloned(), file);
-    Config::from_sources(&sources)
-        .map(|_| Vec::new())
-        .unwrap_or_else(|mistakes| mistakes.0)
+    Config::from_sources(&sources).map_or_else(|mistakes| mistakes.0, |_| Vec::new())
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(crate) fn show(args: &ConfigArgs, format: Format) -> Result<u8, Failure> {
     let shown = Config::show(&sources);
     match format {
         Format::Json => {
-            console::data(&json!({ "schema_version": 1, "settings": shown }).to_string())
+            console::data(&json!({ "schema_version": 1, "settings": shown }).to_string());
         }
         Format::Text => {
             for setting in shown {
