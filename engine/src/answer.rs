@@ -4,6 +4,8 @@ mod conversation;
 mod standing;
 
 use crate::auth::Principal;
+use crate::cache::replay::Asked;
+use crate::cache::trace::Trace;
 use crate::cache::{Cache, Key, Label, Lookup, Packed, Since, Stored};
 use crate::claude::{Claude, ClaudeError};
 use crate::config::WebAfterData;
@@ -32,6 +34,8 @@ pub struct Answering {
     pub tools: Tools,
     /// The cache.
     pub cache: Arc<Cache<AnswerError>>,
+    /// Where questions are written down for a replay.
+    pub trace: Option<Trace>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// For a whole question.
@@ -69,6 +73,7 @@ impl Question {
     fn call<'a>(&'a self, reach: &'a Reach) -> Call<'a> {
         Call {
             principal: &self.principal,
+            person: &self.person,
             trace_id: &self.trace_id,
             by: "model",
             reach,
@@ -225,7 +230,13 @@ impl Answering {
                 Ok(self.flying(seat, CacheStatus::Refresh))
             }
             CacheMode::Default => match self.cache.get_or_begin(key, now, max_age) {
-                Lookup::Hit(packed) => self.ready(&packed, false),
+                Lookup::Hit(packed) => {
+                    let ready = self.ready(&packed, false);
+                    if let Ok(Begun::Ready(answered)) = &ready {
+                        self.write_down(key, &answered.answer);
+                    }
+                    ready
+                }
                 Lookup::Stale(packed, renewal) => {
                     if let Some((seat, since)) = renewal {
                         self.renew(question, standing, key, seat, since);
@@ -334,6 +345,9 @@ impl Answering {
         let deadline = Instant::now() + self.timeout;
         let talking = self.converse(&question, &standing, deadline, feed);
         let answer = Arc::new(talking.await?);
+        if let Some(key) = key.filter(|_| answer.storable) {
+            self.write_down(key, &answer);
+        }
         let stored = key.is_some_and(|key| {
             let label = Label {
                 tenant: question.principal.client.tenant.clone(),
@@ -344,6 +358,18 @@ impl Answering {
                 .store(key, label, answer.clone(), since, std::time::Instant::now())
         });
         Ok((answer, stored))
+    }
+
+    fn write_down(&self, key: Key, answer: &Stored) {
+        if let Some(trace) = &self.trace {
+            trace.add(Asked {
+                at_ms: jiff::Timestamp::now().as_millisecond(),
+                key: key.to_hex(),
+                bytes: answer.bytes(),
+                cost_usd: answer.cost_usd,
+                made_in_ms: answer.made_in_ms,
+            });
+        }
     }
 
     /// Everything that an answer depends on.

@@ -2,6 +2,8 @@
 //! What an answer was read from is remembered: when it changes, the answer is gone, also one that is being made.
 
 mod packed;
+pub mod replay;
+pub mod trace;
 
 use crate::flight::{Flight, Seat};
 use fact_wire::{Source, Tokens};
@@ -51,6 +53,24 @@ pub struct Stored {
     pub tables: BTreeSet<String>,
     /// False where a tool failed on the way.
     pub storable: bool,
+    /// How long it took to make.
+    pub made_in_ms: f64,
+}
+
+impl Stored {
+    /// What it takes in memory, uncompressed.
+    pub fn bytes(&self) -> u64 {
+        let sources = self.sources.iter().map(|source| {
+            200 + source.statement.as_ref().map_or(0, String::len)
+                + source
+                    .tables
+                    .iter()
+                    .map(|table| table.len() + 24)
+                    .sum::<usize>()
+        });
+        let bytes = size_of::<Self>() + self.response.len() + sources.sum::<usize>();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
 }
 
 /// What an entry belongs to, for status and invalidation.
@@ -430,6 +450,7 @@ mod tests {
             baseline_cost_usd: 0.0,
             tables: tables.iter().map(ToString::to_string).collect(),
             storable: true,
+            made_in_ms: 1.0,
         })
     }
 

@@ -358,7 +358,7 @@ fn backoff(attempt: u32) -> Duration {
     whole.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
 
-fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
     let number = |name: &str| {
         headers
             .get(name)?

@@ -56,12 +56,18 @@ pub struct Config {
     pub stale: Duration,
     /// How much memory answers may take; zero switches the cache off.
     pub cache_max_bytes: u64,
+    /// Where questions are written down for `fact cache replay`.
+    pub cache_trace: Option<PathBuf>,
     /// For a whole question.
     pub request_timeout: Duration,
     /// For one tool call.
     pub tool_timeout: Duration,
     /// How long a token is good.
     pub token_ttl: Duration,
+    /// What tokens look like.
+    pub token_format: TokenFormat,
+    /// A key that signs tokens is replaced after so long.
+    pub signing_key_lives: Duration,
     /// Requests to Claude for one question.
     pub max_turns: u32,
     /// How the log is written.
@@ -97,6 +103,15 @@ pub enum RoleCheck {
     Refuse,
     /// Say so and go on.
     Warn,
+}
+
+/// What tokens look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenFormat {
+    /// Signed, and says itself what it is good for.
+    Jwt,
+    /// Random; what it is good for stands in the engine's state.
+    Opaque,
 }
 
 /// Which hosts a question may reach once it has read rows or files.
@@ -270,7 +285,7 @@ impl Config {
                 resolver: reader.web_resolver(),
             },
             web_after_data: reader.web_after_data(),
-            clients: reader.clients(),
+            clients: reader.limited_clients(),
             clients_file: PathBuf::from(reader.text("FACT_CLIENTS", "")),
             cache_ttl: reader.seconds("FACT_CACHE_TTL_SECONDS", 3600),
             stale: reader.seconds("FACT_STALE_SECONDS", 0),
@@ -279,9 +294,12 @@ impl Config {
                 "268435456",
                 "a number of bytes",
             ),
+            cache_trace: reader.value("FACT_CACHE_TRACE").map(PathBuf::from),
             request_timeout: reader.some_seconds("FACT_REQUEST_TIMEOUT_SECONDS", 30),
             tool_timeout: reader.some_seconds("FACT_TOOL_TIMEOUT_SECONDS", 10),
             token_ttl: reader.some_seconds("FACT_TOKEN_TTL_SECONDS", 3600),
+            token_format: reader.token_format(),
+            signing_key_lives: reader.key_days(),
             max_turns: reader.turns(),
             log_format: reader.log_format(),
         }
@@ -409,6 +427,39 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn key_days(&mut self) -> Duration {
+        let what = "a whole number of days";
+        let before = self.mistakes.len();
+        let days: u64 = self.parsed("FACT_SIGNING_KEY_DAYS", "30", what);
+        if !(1..=MOST_SECONDS / 86_400).contains(&days) && self.mistakes.len() == before {
+            self.mistakes.push(format!(
+                "`FACT_SIGNING_KEY_DAYS` is `{days}`: it takes {what} from 1 to {}",
+                MOST_SECONDS / 86_400
+            ));
+            return Duration::ZERO;
+        }
+        Duration::from_secs(days.saturating_mul(86_400))
+    }
+
+    fn rate_per_minute(&mut self) -> Option<u32> {
+        self.value("FACT_RATE_PER_MINUTE")?;
+        let rate: u32 = self.parsed("FACT_RATE_PER_MINUTE", "", "a number of requests");
+        (rate > 0).then_some(rate)
+    }
+
+    fn token_format(&mut self) -> TokenFormat {
+        match self.text("FACT_TOKEN_FORMAT", "jwt").as_str() {
+            "jwt" => TokenFormat::Jwt,
+            "opaque" => TokenFormat::Opaque,
+            other => {
+                self.mistakes.push(format!(
+                    "`FACT_TOKEN_FORMAT` is `{other}`: it takes `jwt` or `opaque`"
+                ));
+                TokenFormat::Jwt
+            }
+        }
+    }
+
     fn url(&mut self, name: &str, default: &str) -> String {
         let text = self.text(name, default);
         if url::Url::parse(&text)
@@ -519,6 +570,16 @@ impl<'a> Reader<'a> {
                 WebAfterData::Named
             }
         }
+    }
+
+    /// Clients without a limit of their own have that of all.
+    fn limited_clients(&mut self) -> Vec<Client> {
+        let rate_of_all = self.rate_per_minute();
+        let mut clients = self.clients();
+        for client in &mut clients {
+            client.rate_per_minute = client.rate_per_minute.or(rate_of_all);
+        }
+        clients
     }
 
     fn clients(&mut self) -> Vec<Client> {

@@ -13,6 +13,8 @@ mod toolbox;
 use crate::answer::Answering;
 use crate::audit::{Audit, Happening};
 use crate::auth::{Auth, Principal};
+use crate::executions::Executions;
+use crate::limits::{Allowance, Limits};
 use crate::queries::Queries;
 use crate::session::Sessions;
 use crate::warm::Warming;
@@ -25,7 +27,8 @@ use axum::routing::{delete, get, post};
 use fact_wire::ErrorCode;
 use failure::Failure;
 pub(crate) use serve::serve;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -45,9 +48,14 @@ pub(crate) struct Engine {
     pub(crate) answering: Answering,
     pub(crate) auth: Arc<Auth>,
     pub(crate) audit: Audit,
+    pub(crate) executions: Executions,
     pub(crate) queries: Queries,
     pub(crate) sessions: Sessions,
     pub(crate) warming: Warming,
+    /// Requests, by client.
+    pub(crate) limits: Arc<Limits<String>>,
+    /// Failed logins, by address and client.
+    pub(crate) logins: Arc<Limits<(IpAddr, Option<String>)>>,
     pub(crate) started: Instant,
 }
 
@@ -69,9 +77,20 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .route("/api/v1/cache/warm", post(cache::warm))
         .route("/api/v1/cache/warm/{id}/status", get(cache::warming))
         .route("/api/v1/cache/entries", delete(cache::invalidate))
-        .route("/api/v1/tools", get(toolbox::list))
-        .route("/api/v1/tools/{name}", get(toolbox::show))
-        .route("/api/v1/tools/{name}/execute", post(toolbox::execute))
+        .route("/api/v1/tools", get(toolbox::list).post(toolbox::register))
+        .route("/api/v1/tools/batch", post(toolbox::calls::batch))
+        .route(
+            "/api/v1/tools/executions/{id}",
+            get(toolbox::calls::execution),
+        )
+        .route(
+            "/api/v1/tools/{name}",
+            get(toolbox::show).delete(toolbox::remove),
+        )
+        .route(
+            "/api/v1/tools/{name}/execute",
+            post(toolbox::calls::execute),
+        )
         .route("/api/v1/auth/token", post(token::grant))
         .route("/api/v1/auth/validate", get(token::validate))
         .route("/api/v1/auth/revoke", post(token::revoke))
@@ -96,9 +115,15 @@ pub(crate) fn routes(engine: Engine) -> Router {
         .with_state(engine)
 }
 
-/// The id under which a request is found in logs, audit and answers.
+/// The id under which a request is found in logs, audit and answers; and what is left to its client, once that is known.
 #[derive(Debug, Clone)]
-pub(crate) struct Trace(pub(crate) String);
+pub(crate) struct Trace(pub(crate) String, Arc<OnceLock<Allowance>>);
+
+impl Trace {
+    fn new(id: String) -> Self {
+        Self(id, Arc::default())
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for Trace {
     type Rejection = std::convert::Infallible;
@@ -108,7 +133,7 @@ impl<S: Sync> FromRequestParts<S> for Trace {
             .extensions
             .get::<Self>()
             .cloned()
-            .unwrap_or_else(|| Self(fresh_trace())))
+            .unwrap_or_else(|| Self::new(fresh_trace())))
     }
 }
 
@@ -155,8 +180,15 @@ impl Engine {
         resource: &str,
         trace: &Trace,
     ) -> Result<Arc<Principal>, Failure> {
-        let token = bearer(headers);
-        let Some(principal) = token.and_then(|token| self.auth.principal(token)) else {
+        let principal = match bearer(headers) {
+            Some(token) => self
+                .auth
+                .principal(token)
+                .await
+                .map_err(|error| Failure::from(error).with(trace))?,
+            None => None,
+        };
+        let Some(principal) = principal else {
             self.refused("unknown", "unknown", resource, "auth.token", trace)
                 .await;
             return Err(
@@ -179,6 +211,19 @@ impl Engine {
                 format!("the token lacks the scope `{scope}`"),
             )
             .with(trace));
+        }
+        if let Some(rate) = principal.client.rate_per_minute {
+            let client = principal.client.id.clone();
+            let allowance = self.limits.take(client, rate, Instant::now());
+            let _ = trace.1.set(allowance);
+            if let Some(wait) = allowance.denied_for {
+                return Err(Failure::new(
+                    ErrorCode::RateLimited,
+                    format!("more than {rate} requests in a minute"),
+                )
+                .retry_after(wait)
+                .with(trace));
+            }
         }
         Ok(principal)
     }

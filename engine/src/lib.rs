@@ -6,8 +6,10 @@ pub mod auth;
 pub mod cache;
 pub mod claude;
 pub mod config;
+mod executions;
 pub mod flight;
 mod http;
+pub mod limits;
 mod mask;
 pub mod metrics;
 mod overhead;
@@ -20,10 +22,12 @@ pub mod warm;
 
 use answer::Answering;
 use audit::{Audit, AuditError};
-use auth::Auth;
+use auth::{Auth, TokenConfig};
 use cache::Cache;
+use cache::trace::Trace;
 use claude::Claude;
 use config::Config;
+use executions::Executions;
 use queries::Queries;
 use secrecy::ExposeSecret as _;
 use session::Sessions;
@@ -33,11 +37,11 @@ use std::time::{Duration, Instant};
 use store::{Store, StoreError};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
-use tools::Tools;
-use tools::arcade::{Arcade, DISCOVERY_EVERY};
+use tools::arcade::Arcade;
 use tools::files::{Files, FilesError};
 use tools::sql::{Change, ConnectError, Database, DatabaseConfig};
 use tools::web::Web;
+use tools::{Sources, Tools};
 use warm::Warming;
 
 /// How long running requests may take once the engine is told to stop.
@@ -66,6 +70,9 @@ pub enum ServeError {
     /// What outlives a restart.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The trace of the cache.
+    #[error("the file of `FACT_CACHE_TRACE` cannot be written: {0}")]
+    Trace(#[source] std::io::Error),
     /// The HTTP client.
     #[error("the HTTP client cannot be built")]
     Client(#[from] reqwest::Error),
@@ -104,7 +111,7 @@ pub async fn serve(
     let arcade = config
         .arcade
         .as_ref()
-        .map(|(url, key)| Arcade::new(url, key.clone()))
+        .map(|(url, key)| Arcade::new(url, key.clone(), config.tool_timeout))
         .transpose()?;
     let answering = Answering {
         claude: Claude::new(
@@ -113,20 +120,30 @@ pub async fn serve(
             &config.model,
             metrics.clone(),
         )?,
-        tools: Tools {
-            database: database.clone(),
-            files,
-            web: Web::new(&config.web)?,
-            arcade: arcade.clone(),
-            metrics: metrics.clone(),
-            audit: audit.clone(),
-            timeout: config.tool_timeout,
-        },
+        tools: Tools::new(
+            Sources {
+                database: database.clone(),
+                files,
+                web: Web::new(&config.web)?,
+                arcade: arcade.clone(),
+                store: store.clone(),
+                timeout: config.tool_timeout,
+            },
+            metrics.clone(),
+            audit.clone(),
+        )
+        .await?,
         cache: Arc::new(Cache::new(
             config.cache_ttl,
             config.stale,
             config.cache_max_bytes,
         )),
+        trace: config
+            .cache_trace
+            .as_deref()
+            .map(Trace::open)
+            .transpose()
+            .map_err(ServeError::Trace)?,
         metrics: metrics.clone(),
         timeout: config.request_timeout,
         max_turns: config.max_turns,
@@ -137,25 +154,48 @@ pub async fn serve(
     let following = tokio::spawn(follow_changes(database.changes(), answering.cache.clone()));
     let discovering = match arcade {
         Some(arcade) => {
-            if let Err(error) = arcade.discover().await {
-                tracing::warn!(%error, "Arcade's tools are not known yet");
-            }
-            Some(tokio::spawn(discover(arcade)))
+            arcade.start().await;
+            Some(tokio::spawn(arcade.tend()))
         }
         None => None,
     };
     let conversations = answering.conversations.clone();
+    let tokens = TokenConfig {
+        format: config.token_format,
+        ttl: config.token_ttl,
+        key_lives: config.signing_key_lives,
+        shared: config.state_url.is_some(),
+    };
+    let auth = Arc::new(Auth::open(&config.clients, tokens, store.clone()).await?);
+    let replacing = tokio::spawn(replace_keys(auth.clone()));
+    let warming = Warming::new(store.clone());
+    warming
+        .resume(&answering, |client, scopes| {
+            auth.principal_of(client, scopes)
+        })
+        .await?;
+    let executions = Executions::new(store.clone());
     let (cache, under_way) = (answering.cache.clone(), conversations.clone());
-    metrics.sample(move |metrics| gauges(metrics, &cache, under_way.len()));
+    let upstream = answering.tools.arcade.clone();
+    metrics.sample(move |metrics| {
+        gauges(metrics, &cache, under_way.len());
+        if let Some(arcade) = &upstream {
+            metrics
+                .breakers
+                .set(["arcade"], arcade.is_shut_off().into());
+        }
+    });
     let scheduling = tokio::spawn(overhead::measure_scheduling(metrics));
-    let auth = Arc::new(Auth::new(&config.clients, config.token_ttl));
     let engine = http::Engine {
         answering,
         auth,
         audit,
+        executions: executions.clone(),
         queries: Queries::default(),
-        sessions: Sessions::new(store.clone()),
-        warming: Warming::new(store),
+        sessions: Sessions::new(store),
+        warming,
+        limits: Arc::default(),
+        logins: Arc::default(),
         started: Instant::now(),
     };
     tracing::info!(%address, "serving");
@@ -173,8 +213,11 @@ pub async fn serve(
         () = deadline => tracing::warn!("requests were still running when the time to stop came"),
     }
     conversations.close();
-    drop(tokio::time::timeout(Duration::from_secs(1), conversations.wait()).await);
+    executions.tasks.close();
+    let rest = async { tokio::join!(conversations.wait(), executions.tasks.wait()) };
+    drop(tokio::time::timeout(Duration::from_secs(1), rest).await);
     following.abort();
+    replacing.abort();
     scheduling.abort();
     if let Some(discovering) = discovering {
         discovering.abort();
@@ -215,6 +258,16 @@ fn with_journals(path: &Path) -> [PathBuf; 4] {
     })
 }
 
+/// Looks every minute whether the key that signs tokens is to be replaced, or another engine has replaced it.
+async fn replace_keys(auth: Arc<Auth>) {
+    loop {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        if let Err(error) = auth.refresh_keys().await {
+            tracing::error!(%error, "the keys that sign tokens cannot be read");
+        }
+    }
+}
+
 /// Drops answers when what they were read from changes.
 async fn follow_changes(
     mut changes: broadcast::Receiver<Change>,
@@ -226,15 +279,6 @@ async fn follow_changes(
             Ok(Change::Table(table)) => cache.table_changed(&table),
             Ok(Change::Everything) | Err(RecvError::Lagged(_)) => cache.everything_changed(),
             Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-async fn discover(arcade: Arcade) {
-    loop {
-        tokio::time::sleep(DISCOVERY_EVERY).await;
-        if let Err(error) = arcade.discover().await {
-            tracing::warn!(%error, "Arcade's tools could not be read; the earlier list stays");
         }
     }
 }

@@ -282,6 +282,11 @@ fn parse<T: DeserializeOwned>(kind: Kind, text: &str) -> Result<T, StoreError> {
     })
 }
 
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 /// Seconds since 1970.
 pub fn now() -> i64 {
     jiff::Timestamp::now().as_second()

@@ -1,10 +1,18 @@
 //! The tools: what there is, who may use it, and one call from its name to its audited outcome.
 
 pub mod arcade;
-mod arguments;
+mod attempts;
+mod breaker;
+mod built_in;
+mod endpoint;
 pub mod files;
+mod gate;
 pub mod outcome;
+pub mod registry;
+mod schema;
 pub mod sql;
+mod tool;
+mod usage;
 pub mod web;
 
 use crate::audit::{Audit, Happening, Receipt};
@@ -12,17 +20,42 @@ use crate::auth::Principal;
 use crate::mask::mask;
 use crate::metrics::Metrics;
 use crate::overhead::outside;
+use crate::store::{Store, StoreError};
 use arcade::Arcade;
+use endpoint::Endpoint;
 use fact_guard::Rule;
-use fact_wire::ToolDefinition;
+use fact_wire::{OAuthClient, RegisterRequest, ToolDefinition};
 use files::Files;
 use outcome::{ToolError, ToolOutput};
+use registry::{Beside, RegisterError, Registry, RemoveError};
+use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 use sql::Database;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
+use tool::{ArcadeCall, Backing, Tool};
+use usage::{Ended, Usage};
 use web::{Reach, Web};
+
+/// What the tools are made of.
+#[derive(Debug)]
+pub struct Sources {
+    /// Behind the SQL tools.
+    pub database: Database,
+    /// Behind the file tools, where there are some.
+    pub files: Option<Arc<Files>>,
+    /// The web tool.
+    pub web: Web,
+    /// Where there is one.
+    pub arcade: Option<Arcade>,
+    /// Keeps what administrators register.
+    pub store: Store,
+    /// For one call, unless its tool says otherwise.
+    pub timeout: Duration,
+}
 
 /// All tools of this engine.
 #[derive(Debug, Clone)]
@@ -33,7 +66,9 @@ pub struct Tools {
     pub(crate) arcade: Option<Arcade>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) audit: Audit,
-    pub(crate) timeout: Duration,
+    built_in: Arc<BTreeMap<String, Arc<Tool>>>,
+    registry: Arc<Registry>,
+    usage: Arc<Usage>,
 }
 
 /// Who called: the model within a question, or a client directly.
@@ -41,6 +76,8 @@ pub struct Tools {
 pub struct Call<'a> {
     /// For whom.
     pub principal: &'a Principal,
+    /// In whose name: the client's own, or that of a person that it acts for.
+    pub person: &'a str,
     /// The request it belongs to.
     pub trace_id: &'a str,
     /// `model` or `caller`.
@@ -59,48 +96,180 @@ pub struct Executed {
 }
 
 impl Tools {
+    /// The tools of these sources, and those that were registered earlier.
+    pub async fn new(
+        sources: Sources,
+        metrics: Arc<Metrics>,
+        audit: Audit,
+    ) -> Result<Self, StoreError> {
+        let Sources {
+            database,
+            files,
+            web,
+            arcade,
+            store,
+            timeout,
+        } = sources;
+        Ok(Self {
+            built_in: Arc::new(built_in::all(timeout, files.is_some())),
+            registry: Arc::new(Registry::load(store, timeout).await?),
+            usage: Arc::default(),
+            database,
+            files,
+            web,
+            arcade,
+            metrics,
+            audit,
+        })
+    }
+
+    /// Grows whenever somebody's tools have changed.
+    pub fn edition(&self) -> u64 {
+        self.arcade.as_ref().map_or(0, Arcade::edition) + self.registry.edition()
+    }
+
     /// What the principal may use, sorted by name. `offered`: only what Claude is given.
     pub fn definitions(&self, principal: &Principal, offered: bool) -> Vec<ToolDefinition> {
-        let mut granted = self.all(offered);
-        granted.retain(|tool| principal.may_use(&tool.name));
-        granted
-    }
-
-    /// The tools of the engine's own, without those that it has nothing for.
-    fn built_in(&self) -> impl Iterator<Item = &'static ToolDefinition> {
-        let offers_files = self.files.is_some();
-        BUILT_IN
+        self.all(&principal.client.tenant)
             .iter()
-            .filter(move |tool| offers_files || !tool.name.starts_with("FileSystem."))
+            .filter(|tool| principal.may_use(&tool.definition.name))
+            .map(|tool| self.defined(tool, principal))
+            .filter(|definition| definition.requirements_met || !offered)
+            .collect()
     }
 
-    fn definition(&self, name: &str) -> Option<ToolDefinition> {
-        let own = self.built_in().find(|tool| tool.name == name).cloned();
-        own.or_else(|| self.all(false).into_iter().find(|tool| tool.name == name))
+    /// One of them, with what was made of it so far.
+    pub fn show(&self, principal: &Principal, name: &str) -> Option<ToolDefinition> {
+        let tool = self.find(&principal.client.tenant, name)?;
+        let granted = principal.may_use(&tool.definition.name);
+        granted.then(|| self.shown(&tool, principal))
     }
 
-    /// Every tool that there is, sorted by name.
-    fn all(&self, offered: bool) -> Vec<ToolDefinition> {
-        let mut all: Vec<ToolDefinition> = self.built_in().cloned().collect();
-        for tool in self.arcade.iter().flat_map(Arcade::tools) {
-            // Two tools that Claude would know by one name: the first stays.
-            let name = claude_name(&tool.definition.name);
-            let known = all.iter().any(|other| claude_name(&other.name) == name);
-            if !known && (tool.requirements_met || !offered) {
-                all.push(tool.definition);
-            }
+    /// All that the principal may use, with what was made of it so far.
+    pub fn show_all(&self, principal: &Principal) -> Vec<ToolDefinition> {
+        self.all(&principal.client.tenant)
+            .iter()
+            .filter(|tool| principal.may_use(&tool.definition.name))
+            .map(|tool| self.shown(tool, principal))
+            .collect()
+    }
+
+    fn shown(&self, tool: &Tool, principal: &Principal) -> ToolDefinition {
+        let name = &tool.definition.name;
+        let http = match &tool.backing {
+            Backing::Http(endpoint) if principal.may("admin") => Some(endpoint.shown()),
+            _ => None,
+        };
+        ToolDefinition {
+            usage: Some(self.usage.of(&principal.client.tenant, name)),
+            http,
+            ..self.defined(tool, principal)
         }
-        all.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// Its definition, as far as it depends on who asks.
+    fn defined(&self, tool: &Tool, principal: &Principal) -> ToolDefinition {
+        let requirements_met = match &tool.backing {
+            Backing::BuiltIn => true,
+            Backing::Http(endpoint) => endpoint.oauth().is_none(),
+            Backing::Arcade(call) => self.arcade.as_ref().is_some_and(|arcade| {
+                let known = arcade.tools();
+                known.get(&call.name).is_some_and(|known| {
+                    let Backing::Arcade(call) = &known.backing else {
+                        return false;
+                    };
+                    arcade.is_usable(known, call, &principal.client.id)
+                })
+            }),
+        };
+        ToolDefinition {
+            requirements_met,
+            ..tool.definition.clone()
+        }
+    }
+
+    fn find(&self, tenant: &str, name: &str) -> Option<Arc<Tool>> {
+        if let Some(tool) = self.built_in.get(name) {
+            return Some(tool.clone());
+        }
+        if let Some(tool) = self.registry.find(tenant, name) {
+            return Some(tool);
+        }
+        let arcade = self.arcade.as_ref()?;
+        let tool = arcade.tools().get(name)?.clone();
+        // A registered tool that Claude would take for it is there instead.
+        let alike = |other: &Arc<Tool>| claude_name(&other.definition.name) == claude_name(name);
+        let hidden = self.registry.of(tenant).iter().any(alike);
+        (!hidden).then_some(tool)
+    }
+
+    /// Every tool that there is for a tenant, sorted by name.
+    fn all(&self, tenant: &str) -> Vec<Arc<Tool>> {
+        // Of two tools that Claude would know by one name the first stays.
+        let mut all: BTreeMap<String, Arc<Tool>> = BTreeMap::new();
+        let arcade = self.arcade.as_ref().map(Arcade::tools).unwrap_or_default();
+        let registered = self.registry.of(tenant);
+        let tools = self.built_in.values().chain(&registered);
+        for tool in tools.chain(arcade.values()) {
+            let name = claude_name(&tool.definition.name);
+            all.entry(name).or_insert_with(|| tool.clone());
+        }
+        let mut all: Vec<Arc<Tool>> = all.into_values().collect();
+        all.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
         all
     }
 
     /// Why a name that Claude was not offered is not called.
-    pub fn not_offered(&self, name: &str) -> Rule {
-        let exists = |tool: &ToolDefinition| claude_name(&tool.name) == name;
-        if self.all(false).iter().any(exists) {
+    pub fn not_offered(&self, principal: &Principal, name: &str) -> Rule {
+        let exists = |tool: &Arc<Tool>| claude_name(&tool.definition.name) == name;
+        if self.all(&principal.client.tenant).iter().any(exists) {
             Rule::ToolScope
         } else {
             Rule::ToolUnknown
+        }
+    }
+
+    /// Registers a tool for the principal's tenant.
+    pub async fn register(
+        &self,
+        request: RegisterRequest,
+        principal: &Principal,
+    ) -> Result<ToolDefinition, RegisterError> {
+        let client = &principal.client;
+        let arcade = self.arcade.as_ref().map(Arcade::tools).unwrap_or_default();
+        let others: Vec<Arc<Tool>> = self
+            .built_in
+            .values()
+            .chain(arcade.values())
+            .cloned()
+            .collect();
+        let beside = Beside {
+            others: &others,
+            web: &self.web,
+        };
+        let who = (client.tenant.as_str(), client.id.as_str());
+        let tool = self.registry.register(request, who, beside).await?;
+        Ok(self.shown(&tool, principal))
+    }
+
+    /// Forgets a registered tool of the principal's tenant.
+    pub async fn remove(&self, name: &str, principal: &Principal) -> Result<(), RemoveError> {
+        let tenant = &principal.client.tenant;
+        if self.registry.remove(tenant, name).await? {
+            self.usage.forget(tenant, name);
+            return Ok(());
+        }
+        match self.find(tenant, name) {
+            Some(_) => Err(RemoveError::NotRegistered),
+            None => Err(RemoveError::Unknown),
+        }
+    }
+
+    /// Where a person consents to an HTTP tool of the tenant, where one has to.
+    pub fn oauth(&self, tenant: &str, name: &str) -> Option<OAuthClient> {
+        match &self.find(tenant, name)?.backing {
+            Backing::Http(endpoint) => endpoint.oauth().cloned(),
+            _ => None,
         }
     }
 
@@ -108,37 +277,22 @@ impl Tools {
     pub async fn execute(&self, call: Call<'_>, tool: &str, arguments: &Value) -> Executed {
         self.metrics.tool_executions.fetch_add(1, Relaxed);
         let mut running = Running {
-            audit: &self.audit,
+            tools: self,
             call,
             tool,
             arguments,
+            began: Instant::now(),
             done: false,
         };
-        let began = Instant::now();
-        let granted = self.granted(call.principal, tool, arguments);
-        let outcome = if let Err(error) = granted {
-            Err(error)
-        } else {
-            let run = tokio::time::timeout(self.timeout, self.run(call, tool, arguments));
-            outside(run).await.unwrap_or(Err(ToolError::Timeout))
-        };
+        let outcome = outside(self.attempt(call, tool, arguments)).await;
         running.done = true;
-        let known = if self.exists(tool) { tool } else { "unknown" };
-        let named = match &outcome {
-            Ok(_) => "success",
-            Err(ToolError::Refused { .. }) => "refused",
-            Err(_) => "failure",
-        };
-        self.metrics
-            .tool_calls
-            .with([known, named])
-            .record(began.elapsed());
-        self.finished(call, tool, arguments, outcome)
+        self.finished(call, tool, arguments, outcome, running.began)
     }
 
     /// A call that is not made, with its audit event.
     pub fn refuse(&self, call: Call<'_>, tool: &str, arguments: &Value, rule: Rule) -> Executed {
-        self.finished(call, tool, arguments, Err(ToolError::refused(rule)))
+        let refused = Err(ToolError::refused(rule));
+        self.finished(call, tool, arguments, refused, Instant::now())
     }
 
     fn finished(
@@ -147,43 +301,119 @@ impl Tools {
         tool: &str,
         arguments: &Value,
         outcome: Result<ToolOutput, ToolError>,
+        began: Instant,
     ) -> Executed {
-        if let Err(ToolError::Refused { rule, .. }) = &outcome {
+        let rule = outcome.as_ref().err().and_then(ToolError::rule);
+        if let Some(rule) = rule {
             tracing::warn!(rule, tool = mask(tool), "a tool call is refused");
             self.metrics.refusals.fetch_add(1, Relaxed);
         }
+        let known = if self.exists(call.principal, tool) {
+            tool
+        } else {
+            "unknown"
+        };
+        let named = match (&outcome, rule) {
+            (Ok(_), _) => "success",
+            (Err(_), None) => "failure",
+            (Err(_), Some(_)) => "refused",
+        };
+        self.metrics
+            .tool_calls
+            .with([known, named])
+            .record(began.elapsed());
+        let ended = match (&outcome, rule) {
+            (Ok(_), _) => Ended::Success,
+            (Err(_), None) => Ended::Failure,
+            (Err(_), Some(_)) => Ended::Refused,
+        };
+        self.count(call, tool, ended, began);
         let audited = self
             .audit
             .submit(happening(call, tool, arguments, &outcome));
         Executed { outcome, audited }
     }
 
-    /// Whether there is a tool of this name, granted or not.
-    pub fn exists(&self, tool: &str) -> bool {
-        self.definition(tool).is_some()
+    fn count(&self, call: Call<'_>, tool: &str, ended: Ended, began: Instant) {
+        let tenant = call.principal.client.tenant.as_str();
+        if self.find(tenant, tool).is_some() {
+            let now = jiff::Timestamp::now();
+            let who = (tenant, tool);
+            self.usage.count(who, ended, began.elapsed(), now);
+        }
     }
 
-    fn granted(
-        &self,
-        principal: &Principal,
-        tool: &str,
-        arguments: &Value,
-    ) -> Result<(), ToolError> {
-        let definition = self
-            .definition(tool)
+    /// Whether there is a tool of this name for the principal, granted or not.
+    pub fn exists(&self, principal: &Principal, tool: &str) -> bool {
+        self.find(&principal.client.tenant, tool).is_some()
+    }
+
+    /// Whether a call would be made: its tool granted, its arguments good.
+    pub fn is_callable(&self, principal: &Principal, tool: &str, arguments: &Value) -> bool {
+        let granted = self.granted(principal, tool);
+        granted.is_ok_and(|tool| tool.read(arguments).is_ok())
+    }
+
+    fn granted(&self, principal: &Principal, tool: &str) -> Result<Arc<Tool>, ToolError> {
+        let found = self
+            .find(&principal.client.tenant, tool)
             .ok_or_else(|| ToolError::refused(Rule::ToolUnknown))?;
         if !principal.may_use(tool) {
             return Err(ToolError::refused(Rule::ToolScope));
         }
-        let violations = arguments::check(&definition.input_schema, arguments);
-        if violations.is_empty() {
-            Ok(())
-        } else {
-            Err(ToolError::InvalidArguments { violations })
-        }
+        Ok(found)
+    }
+
+    async fn attempt(
+        &self,
+        call: Call<'_>,
+        tool: &str,
+        arguments: &Value,
+    ) -> Result<ToolOutput, ToolError> {
+        let tool = self.granted(call.principal, tool)?;
+        let arguments = tool.read(arguments)?;
+        let _room = tool.gate.enter(std::time::Instant::now())?;
+        let deadline = Instant::now() + tool.timeout();
+        let running = self.run(call, &tool, &arguments, deadline);
+        let output = tokio::time::timeout_at(deadline, running).await;
+        tool.judge(output.unwrap_or(Err(ToolError::Timeout))?)
     }
 
     async fn run(
+        &self,
+        call: Call<'_>,
+        tool: &Tool,
+        arguments: &Value,
+        deadline: Instant,
+    ) -> Result<ToolOutput, ToolError> {
+        let most_bytes = tool.definition.limits.max_bytes;
+        match &tool.backing {
+            Backing::BuiltIn => self.run_own(call, &tool.definition.name, arguments).await,
+            Backing::Http(endpoint) => {
+                let token = token(endpoint)?;
+                let (web, bytes) = (&self.web, most_bytes);
+                endpoint
+                    .execute(web, arguments, token, bytes, deadline)
+                    .await
+            }
+            Backing::Arcade(registered) => {
+                let arcade = self.arcade.as_ref().ok_or_else(absent)?;
+                // What Arcade says of it now stands above what was known when it was registered.
+                let known = arcade.tools().get(&registered.name).cloned();
+                let known: Option<&ArcadeCall> =
+                    known.as_ref().and_then(|known| match &known.backing {
+                        Backing::Arcade(call) => Some(call),
+                        _ => None,
+                    });
+                let tool = known.unwrap_or(registered);
+                arcade
+                    .execute(tool, call.person, arguments, most_bytes, deadline)
+                    .await
+            }
+        }
+    }
+
+    async fn run_own(
         &self,
         call: Call<'_>,
         tool: &str,
@@ -196,34 +426,38 @@ impl Tools {
             "SQL.GetSampleQueries" => Ok(self.database.get_sample_queries()),
             "Web.HttpRequest" => self.web.request(arguments, call.reach).await,
             "System.GetMetrics" => Ok(ToolOutput::plain(self.metrics.as_json())),
-            "FileSystem.ReadFile" | "FileSystem.ListDirectory" => {
-                let files = self
-                    .files
-                    .as_ref()
-                    .ok_or_else(|| ToolError::NotFound("no such tool".into()))?;
-                if tool == "FileSystem.ReadFile" {
-                    files.read_file(arguments).await
-                } else {
-                    files.list_directory(arguments).await
-                }
+            "FileSystem.ReadFile" => {
+                let files = self.files.as_ref().ok_or_else(absent)?;
+                files.read_file(arguments).await
             }
-            _ => {
-                let arcade = self
-                    .arcade
-                    .as_ref()
-                    .ok_or_else(|| ToolError::NotFound("no such tool".into()))?;
-                arcade.execute(tool, &caller, arguments).await
+            "FileSystem.ListDirectory" => {
+                let files = self.files.as_ref().ok_or_else(absent)?;
+                files.list_directory(arguments).await
             }
+            _ => Err(absent()),
         }
+    }
+}
+
+fn absent() -> ToolError {
+    ToolError::NotFound("no such tool".into())
+}
+
+/// What a person's consent gives to an endpoint that acts for one.
+fn token(endpoint: &Endpoint) -> Result<Option<HeaderValue>, ToolError> {
+    match endpoint.oauth() {
+        None => Ok(None),
+        Some(_) => Err(ToolError::AuthorizationRequired { url: None }),
     }
 }
 
 /// A call under way. Whoever asked may leave, or the time may be over: what ran leaves its event all the same.
 struct Running<'a> {
-    audit: &'a Audit,
+    tools: &'a Tools,
     call: Call<'a>,
     tool: &'a str,
     arguments: &'a Value,
+    began: Instant,
     done: bool,
 }
 
@@ -232,88 +466,10 @@ impl Drop for Running<'_> {
         if !self.done {
             let given_up = Err(ToolError::Failed("given up".into()));
             let happening = happening(self.call, self.tool, self.arguments, &given_up);
-            drop(self.audit.submit(happening));
+            self.tools
+                .count(self.call, self.tool, Ended::Failure, self.began);
+            drop(self.tools.audit.submit(happening));
         }
-    }
-}
-
-/// Every tool of the engine's own.
-static BUILT_IN: LazyLock<Vec<ToolDefinition>> = LazyLock::new(|| {
-    let mut all = vec![
-        define(
-            "SQL.GetSampleQueries",
-            "Example questions with their statements, written by the operator.",
-            &json!({}),
-        ),
-        define(
-            "SQL.GetSchema",
-            "The tables that may be read, with columns, types, keys and comments.",
-            &json!({ "table": { "type": "string", "description": "Only this table." } }),
-        ),
-        define(
-            "SQL.QueryReadonly",
-            "Runs one SELECT statement and returns its columns and rows. Nothing can be changed.",
-            &json!({
-                "statement": { "type": "string", "description": "One SELECT statement." },
-                "parameters": { "type": "array", "description": "Values for $1, $2 … ($n on Postgres, ? on SQLite)." },
-                "max_rows": { "type": "integer", "minimum": 1, "maximum": 10_000, "description": "At most so many rows; 1,000 by default." },
-            }),
-        ),
-        define(
-            "System.GetMetrics",
-            "What this engine counted so far.",
-            &json!({}),
-        ),
-    ];
-    all.push(define(
-            "Web.HttpRequest",
-            "Fetches a public page.",
-            &json!({
-                "url": { "type": "string", "description": "Absolute, http or https." },
-                "method": { "type": "string", "description": "GET or HEAD; GET by default." },
-                "headers": { "type": "object", "description": "Of Accept, Accept-Language, If-*, Range and User-Agent." },
-                "timeout_seconds": { "type": "number", "minimum": 0.001, "maximum": 10, "description": "10 by default." },
-            }),
-        ));
-    require(&mut all, "Web.HttpRequest", "url");
-    require(&mut all, "SQL.QueryReadonly", "statement");
-    all.push(define(
-                "FileSystem.ListDirectory",
-                "The entries of a folder.",
-                &json!({
-                    "path": { "type": "string", "description": "Relative to a root, or absolute within one." },
-                    "recursive": { "type": "boolean" },
-                    "include_hidden": { "type": "boolean" },
-                }),
-            ));
-    all.push(define(
-                "FileSystem.ReadFile",
-                "The content of a file.",
-                &json!({
-                    "path": { "type": "string", "description": "Relative to a root, or absolute within one." },
-                    "encoding": { "type": "string", "enum": ["utf-8", "base64"] },
-                    "offset": { "type": "integer", "minimum": 0, "description": "In bytes." },
-                    "length": { "type": "integer", "minimum": 0, "description": "In bytes." },
-                }),
-            ));
-    require(&mut all, "FileSystem.ListDirectory", "path");
-    require(&mut all, "FileSystem.ReadFile", "path");
-    all
-});
-
-fn define(name: &str, description: &str, properties: &Value) -> ToolDefinition {
-    let input_schema = json!({ "type": "object", "properties": properties, "required": [], "additionalProperties": false });
-    ToolDefinition {
-        name: name.into(),
-        description: description.into(),
-        input_schema,
-        version: "1".into(),
-    }
-}
-
-fn require(all: &mut [ToolDefinition], tool: &str, argument: &str) {
-    for definition in all.iter_mut().filter(|definition| definition.name == tool) {
-        definition.input_schema["required"] = json!([argument]);
     }
 }
 
@@ -348,7 +504,8 @@ fn happening(
             }
             ("tool_call", "success", None)
         }
-        Err(ToolError::Refused { rule, place, .. }) => {
+        Err(error) if error.rule().is_some() => {
+            let rule = error.rule().unwrap_or_default();
             // A statement's literals are its asker's; what a path or URL names is what was tried.
             let named = ["path", "url"]
                 .iter()
@@ -357,11 +514,15 @@ fn happening(
                 details["argument"] = mask(named).into();
             }
             details["layer"] = rule.split('.').next().unwrap_or_default().into();
-            if let Some((line, column)) = place {
+            if let ToolError::Refused {
+                place: Some((line, column)),
+                ..
+            } = error
+            {
                 details["line"] = (*line).into();
                 details["column"] = (*column).into();
             }
-            ("refusal", "refused", Some((*rule).to_owned()))
+            ("refusal", "refused", Some(rule.to_owned()))
         }
         Err(_) => ("tool_call", "failure", None),
     };

@@ -47,8 +47,8 @@ impl World {
             (
                 "/long",
                 Page {
-                    times: 3_000_000,
-                    ..page("x")
+                    times: 3_000,
+                    ..page(&"x".repeat(1_000))
                 },
             ),
             (

@@ -16,6 +16,10 @@ pub enum Subject {
     },
     /// The share of requests that succeeded.
     Success,
+    /// The share of requests that were answered, those that may fail while an upstream is broken among them.
+    Answered,
+    /// Answers that are not what they have to be.
+    Wrong,
     /// What hits saved of the uncached price.
     HitCostReduction,
 }
@@ -33,13 +37,14 @@ pub struct Limit {
     pub value: f64,
 }
 
-const NAMES: &str =
-    "`hit`, `miss` or `tool` with `.p50 .p90 .p95 .p99`, `success`, `cost.reduction.hit`";
+const NAMES: &str = "`hit`, `miss` or `tool` with `.p50 .p90 .p95 .p99`, `success`, `answered`, `wrong`, `cost.reduction.hit`";
 
 /// Reads a gate. The error says what is wrong and what would be right.
 pub fn parse(name: &str, text: &str) -> Result<Limit, String> {
     let subject = match name {
         "success" => Subject::Success,
+        "answered" => Subject::Answered,
+        "wrong" => Subject::Wrong,
         "cost.reduction.hit" => Subject::HitCostReduction,
         _ => {
             let (class, point) = name
@@ -61,20 +66,19 @@ pub fn parse(name: &str, text: &str) -> Result<Limit, String> {
             }
         }
     };
-    let latency = matches!(subject, Subject::Quantile { .. });
-    let (sign, unit) = if latency {
-        ("<=", "`50ms`, `1.5s`")
-    } else {
-        (">=", "`99.5%`")
+    let (sign, unit) = match subject {
+        Subject::Quantile { .. } => ("<=", "`50ms`, `1.5s`"),
+        Subject::Wrong => ("<=", "`0`"),
+        _ => (">=", "`99.5%`"),
     };
     let bad = || {
         format!("gate `{name}`: `{text}` is not a limit; write `{sign}` and a value such as {unit}")
     };
     let value = text.trim().strip_prefix(sign).ok_or_else(bad)?.trim();
-    let value = if latency {
-        nanoseconds(value)
-    } else {
-        percent(value)
+    let value = match subject {
+        Subject::Quantile { .. } => nanoseconds(value),
+        Subject::Wrong => value.parse::<u32>().ok().map(f64::from),
+        _ => percent(value),
     }
     .ok_or_else(bad)?;
     Ok(Limit {
@@ -118,7 +122,9 @@ fn percent(text: &str) -> Option<f64> {
 pub fn judge(limit: &Limit, measured: &Measured) -> Gate {
     match &limit.subject {
         Subject::Quantile { class, quantile } => judge_quantile(limit, class, *quantile, measured),
-        Subject::Success => judge_success(limit, measured),
+        Subject::Success => judge_success(limit, measured, 0),
+        Subject::Answered => judge_success(limit, measured, measured.excused),
+        Subject::Wrong => judge_wrong(limit, measured),
         Subject::HitCostReduction => judge_cost(limit, measured),
     }
 }
@@ -191,28 +197,42 @@ fn judge_quantile(limit: &Limit, class: &str, point: f64, measured: &Measured) -
     )
 }
 
-fn judge_success(limit: &Limit, measured: &Measured) -> Gate {
-    if measured.measured == 0 {
+fn judge_wrong(limit: &Limit, measured: &Measured) -> Gate {
+    let Some(wrong) = measured.wrong.filter(|_| measured.succeeded > 0) else {
+        return never_happened(limit, "answer that could be compared");
+    };
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let outcome = by_bounds(wrong as f64 > limit.value, wrong as f64 <= limit.value);
+    gate(
+        limit,
+        &wrong.to_string(),
+        "exact",
+        measured.succeeded + wrong,
+        outcome,
+        "every answer was compared with what it has to be".to_owned(),
+    )
+}
+
+fn judge_success(limit: &Limit, measured: &Measured, excused: u64) -> Gate {
+    let all = measured.measured + excused;
+    if all == 0 {
         return never_happened(limit, "request");
     }
-    let failed = measured.measured - measured.succeeded;
-    let (lower, upper) = share_bounds(failed, measured.measured);
+    let failed = all - measured.succeeded;
+    let (lower, upper) = share_bounds(failed, all);
     let allowed = 1.0 - limit.value;
     let outcome = by_bounds(lower > allowed, upper <= allowed);
     gate(
         limit,
-        &format!(
-            "{:.2} %",
-            share(measured.succeeded, measured.measured) * 100.0
-        ),
+        &format!("{:.2} %", share(measured.succeeded, all) * 100.0),
         &format!(
             "{:.2} to {:.2} %",
             (1.0 - upper) * 100.0,
             (1.0 - lower) * 100.0
         ),
-        measured.measured,
+        all,
         outcome,
-        format!("{failed} of {} failed", measured.measured),
+        format!("{failed} of {all} failed"),
     )
 }
 

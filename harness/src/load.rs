@@ -21,6 +21,10 @@ pub struct Measured {
     pub measured: u64,
     /// Those of them that were answered as they should.
     pub succeeded: u64,
+    /// Requests after the warm-up that failed as they may while an upstream is broken; not among the measured.
+    pub excused: u64,
+    /// Answers that are not what they have to be, the warm-up's too; none where nothing was said of answers.
+    pub wrong: Option<u64>,
     /// What the repeated question cost, by the ledger; absent where it was never billed.
     pub hit_cost: Option<HitCost>,
     /// Sent less due, by class.
@@ -70,6 +74,8 @@ pub async fn run(
     let context = attribution::Context {
         description: load.in_words(),
         planned,
+        answers: load.answers.clone(),
+        excused: load.excused.clone(),
         repeated_question: load.hit.as_ref().map(|ask| ask.question.clone()),
         target_cpu_seconds: world
             .running

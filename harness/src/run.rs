@@ -2,7 +2,7 @@
 
 use crate::database::{self, Data, DatabaseError, Server};
 use crate::gates::{self, Limit, Subject};
-use crate::load::Measured;
+use crate::load::{Measured, attribution};
 use crate::scenario::Scenario;
 use crate::target::Target;
 use crate::world::{World, WorldError};
@@ -350,7 +350,7 @@ async fn replay(
         .await
         .map_err(in_world)?;
     if world.claims(&scenario.requirement.profile).await {
-        outcome.checks = crate::steps::run_steps(scenario, &world).await;
+        outcome.checks = crate::steps::run_steps(scenario, &scenario.steps, 1, &world).await;
         outcome.checks.extend(leak_in_log(&world, config));
         if let Some(load) = &scenario.load {
             let measured = crate::load::run(scenario, load, &world, seed)
@@ -367,6 +367,9 @@ async fn replay(
             outcome.checks.extend(failures(&measured));
             outcome.load = measured.report;
         }
+        let first = scenario.steps.len() + 1;
+        let then = crate::steps::run_steps(scenario, &scenario.then, first, &world).await;
+        outcome.checks.extend(then);
         outcome.outcome = worst(&outcome);
     } else {
         outcome.outcome = Outcome::Unsupported;
@@ -425,7 +428,7 @@ fn failures(measured: &Measured) -> Vec<Check> {
         what: "answer".into(),
         expected: "every request is answered".into(),
         seen: format!("{number} times: {what}"),
-        outcome: if what.starts_with("a question never asked") {
+        outcome: if what.starts_with("a question never asked") || what == attribution::WRONG {
             Outcome::Failed
         } else {
             Outcome::Inconclusive

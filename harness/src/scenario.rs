@@ -68,6 +68,9 @@ pub struct Scenario {
     /// A load that is sent after the steps.
     #[serde(default)]
     pub load: Option<load::Load>,
+    /// What is done after the load.
+    #[serde(default)]
+    pub then: Vec<step::Step>,
     /// Limits that the load is held against, such as `hit.p95: "<= 50ms"`.
     #[serde(default)]
     pub gates: IndexMap<String, String>,

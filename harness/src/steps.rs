@@ -12,13 +12,18 @@ use fill::Fill;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-/// Does all steps and judges them.
-pub async fn run_steps(scenario: &Scenario, world: &World) -> Vec<Check> {
+/// Does the steps and judges them; they count from `first`.
+pub async fn run_steps(
+    scenario: &Scenario,
+    steps: &[Step],
+    first: usize,
+    world: &World,
+) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut last = Value::Null;
-    for (index, step) in scenario.steps.iter().enumerate() {
-        let name = name_of(step, index + 1);
-        match run_step(scenario, step, index + 1, &name, &last, world).await {
+    for (step, number) in steps.iter().zip(first..) {
+        let name = name_of(step, number);
+        match run_step(scenario, step, number, &name, &last, world).await {
             Ok((mut judged, body)) => {
                 checks.append(&mut judged);
                 last = body.unwrap_or(last);

@@ -88,6 +88,10 @@ impl Service for Arcade {
 }
 
 impl Arcade {
+    pub(crate) fn stage(&self) -> &Arc<Stage> {
+        &self.stage
+    }
+
     pub(crate) fn new(stage: &Arc<Stage>, script: ArcadeScript, control: bool) -> Self {
         Self {
             stage: Arc::clone(stage),

@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Stream;
 
 use crate::journal::{self, Entry, InFlight};
-use crate::server::Orders;
+use crate::server::{Orders, Paced};
 use crate::stage::{Stage, UnderWay};
 use crate::timer::Until;
 
@@ -26,8 +26,12 @@ pub(crate) struct Recording {
     pub(crate) entry: Entry,
     pub(crate) under_way: Option<UnderWay>,
     orders: Option<Arc<Orders>>,
+    /// The answer's body comes in chunks unless it says otherwise.
+    chunked: bool,
     /// Actual less scheduled times of events, in nanoseconds.
     lags: Vec<u64>,
+    /// Events that the connection writes by itself.
+    paced: Option<Paced>,
     // Dropped after `drop` has recorded: the journal never seems idle in between.
     _in_flight: InFlight,
 }
@@ -47,7 +51,9 @@ impl Recording {
             entry,
             under_way: None,
             orders: parts.extensions.get().cloned(),
+            chunked: parts.version == Version::HTTP_11 && parts.method != Method::HEAD,
             lags: Vec::new(),
+            paced: None,
             _in_flight: in_flight,
         }
     }
@@ -61,6 +67,38 @@ impl Recording {
         if self.entry.first_byte_ns == 0 {
             self.entry.first_byte_ns = self.stage.journal.clock().now_ns();
         }
+    }
+
+    /// Takes the chunks that come after the first byte, if the connection can write them by itself.
+    fn pace(&mut self, answer: &mut Answer) {
+        let framed = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+        let chunked = self.chunked
+            && self.orders.is_some()
+            && !matches!(answer.status, ..200 | 204 | 304)
+            && framed
+                .iter()
+                .all(|header| !answer.headers.contains_key(header));
+        let later = |chunk: &Chunk| !chunk.at.is_zero();
+        let from = answer.chunks.iter().skip(1).position(later);
+        if let Some(from) = from.filter(|_| chunked) {
+            let pieces = answer.chunks.split_off(from + 1);
+            let pieces = pieces.into_iter().map(|chunk| {
+                let due = self.stage.instant(self.entry.arrived_ns, chunk.at);
+                (due, chunk.bytes)
+            });
+            self.paced = Some(Paced::new(self.stage.timer(), pieces));
+        }
+    }
+
+    /// Ready when the connection has written what it writes by itself.
+    fn poll_paced(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (Some(paced), Some(orders)) = (&mut self.paced, &self.orders) else {
+            return Poll::Ready(Ok(()));
+        };
+        if let Some(prepared) = paced.prepared() {
+            orders.hand_over(prepared);
+        }
+        paced.poll(context)
     }
 
     fn reset(&self) {
@@ -97,7 +135,10 @@ impl Drop for Recording {
         let taken = entry.first_byte_ns.saturating_sub(entry.arrived_ns);
         let lag =
             (answered && entry.scheduled_ns > 0).then(|| taken.saturating_sub(entry.scheduled_ns));
-        self.stage.timing.add(lag, &self.lags);
+        let mut lags = self.paced.take().map(|paced| paced.lags());
+        let lags = lags.get_or_insert_default();
+        lags.append(&mut self.lags);
+        self.stage.timing.add(lag, lags);
         let empty = Entry::new(entry.upstream, String::new(), 0);
         self.stage.journal.record(std::mem::replace(entry, empty));
     }
@@ -192,6 +233,12 @@ impl Answer {
         if let (Some(between), Some(orders)) = (self.slow_headers, &recording.orders) {
             orders.slow_head(between);
         }
+        // What is due with the first byte comes with it, and is not timed again.
+        let first = Duration::from_nanos(recording.entry.scheduled_ns);
+        for chunk in self.chunks.iter_mut().take_while(|it| it.at <= first) {
+            chunk.at = Duration::ZERO;
+        }
+        recording.pace(&mut self);
         let mut response = Response::new(Body::from_stream(Tape {
             chunks: self.chunks,
             waiting: None,
@@ -264,6 +311,9 @@ impl Stream for Tape {
         if let Some(chunk) = this.chunks.pop_front() {
             this.recording.first_byte();
             return Poll::Ready(Some(Ok(chunk.bytes)));
+        }
+        if let Err(error) = ready!(this.recording.poll_paced(context)) {
+            return Poll::Ready(Some(Err(error)));
         }
         match this.end {
             End::Complete => {

@@ -123,6 +123,10 @@ impl Service for Claude {
 }
 
 impl Claude {
+    pub(crate) fn stage(&self) -> &Arc<Stage> {
+        &self.stage
+    }
+
     pub(crate) fn new(stage: &Arc<Stage>, script: ClaudeScript, control: bool) -> Self {
         let digits = blake3::hash(&stage.seed.to_le_bytes()).to_hex();
         let part = |from: usize, to: usize| &digits.as_str()[from..to];

@@ -29,11 +29,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arcade::Arcade;
+use axum::extract::Request;
+use axum::response::Response;
 use claude::Claude;
 use journal::{Journal, Upstream};
 use mutant::Mutant;
 use script::{ArcadeScript, ClaudeScript, Fault};
-use server::Server;
+use server::{Server, Service as _};
 use stage::{Setting, Stage};
 use timer::Timer;
 
@@ -112,44 +114,15 @@ pub async fn start(config: Config) -> Result<Mocks, StartError> {
             source,
         }
     };
-    let timer = Timer::start().map_err(cannot("Claude", claude_listen))?;
-    let setting = |upstream| Setting {
-        upstream,
-        journal: config.journal.clone(),
-        seed: config.seed,
-        timer: timer.clone(),
-        faults: Vec::new(),
-        outages: Vec::new(),
-        raw: Vec::new(),
-        mutant: config.mutant,
-    };
-    let claude_stage = Arc::new(Stage::new(Setting {
-        faults: config.claude.faults.clone(),
-        outages: config.claude.outages.clone(),
-        ..setting(Upstream::Claude)
-    }));
-    let arcade_stage = Arc::new(Stage::new(Setting {
-        faults: config.arcade.faults.clone(),
-        outages: config.arcade.outages.clone(),
-        raw: config.arcade.script.clone(),
-        ..setting(Upstream::Arcade)
-    }));
     let (claude_outages, arcade_outages) =
         (config.claude.outages.clone(), config.arcade.outages.clone());
-    let claude = Claude::new(
-        &claude_stage,
-        config.claude,
-        config.control.allows(claude_listen),
-    );
-    let arcade = Arcade::new(
-        &arcade_stage,
-        config.arcade,
-        config.control.allows(arcade_listen),
-    );
-    let claude_server = Server::start(claude_listen, Arc::new(claude), claude_outages)
+    let unplugged = Unplugged::start(config).map_err(cannot("Claude", claude_listen))?;
+    let Unplugged { claude, arcade } = unplugged;
+    let (claude_stage, arcade_stage) = (Arc::clone(claude.stage()), Arc::clone(arcade.stage()));
+    let claude_server = Server::start(claude_listen, claude, claude_outages)
         .await
         .map_err(cannot("Claude", claude_listen))?;
-    let arcade_server = match Server::start(arcade_listen, Arc::new(arcade), arcade_outages).await {
+    let arcade_server = match Server::start(arcade_listen, arcade, arcade_outages).await {
         Ok(server) => server,
         Err(source) => {
             claude_server.shutdown().await;
@@ -163,6 +136,58 @@ pub async fn start(config: Config) -> Result<Mocks, StartError> {
         arcade_stage,
         servers: [claude_server, arcade_server],
     })
+}
+
+/// Both mocks without sockets: they answer requests that are handed to them. Outages that refuse connections, resets and
+/// slow heads are of sockets, and do not show.
+#[derive(Debug)]
+pub struct Unplugged {
+    claude: Arc<Claude>,
+    arcade: Arc<Arcade>,
+}
+
+impl Unplugged {
+    /// Both mocks; the addresses of `config` only say whether the control plane is there.
+    pub fn start(config: Config) -> std::io::Result<Self> {
+        let timer = Timer::start()?;
+        let setting = |upstream| Setting {
+            upstream,
+            journal: config.journal.clone(),
+            seed: config.seed,
+            timer: timer.clone(),
+            faults: Vec::new(),
+            outages: Vec::new(),
+            raw: Vec::new(),
+            mutant: config.mutant,
+        };
+        let claude_stage = Arc::new(Stage::new(Setting {
+            faults: config.claude.faults.clone(),
+            outages: config.claude.outages.clone(),
+            ..setting(Upstream::Claude)
+        }));
+        let arcade_stage = Arc::new(Stage::new(Setting {
+            faults: config.arcade.faults.clone(),
+            outages: config.arcade.outages.clone(),
+            raw: config.arcade.script.clone(),
+            ..setting(Upstream::Arcade)
+        }));
+        let claude_control = config.control.allows(config.claude_listen);
+        let arcade_control = config.control.allows(config.arcade_listen);
+        Ok(Self {
+            claude: Arc::new(Claude::new(&claude_stage, config.claude, claude_control)),
+            arcade: Arc::new(Arcade::new(&arcade_stage, config.arcade, arcade_control)),
+        })
+    }
+
+    /// Claude's answer; none is a connection that is broken off.
+    pub async fn claude(&self, request: Request) -> Option<Response> {
+        Arc::clone(&self.claude).serve(request).await
+    }
+
+    /// Arcade's answer; none is a connection that is broken off.
+    pub async fn arcade(&self, request: Request) -> Option<Response> {
+        Arc::clone(&self.arcade).serve(request).await
+    }
 }
 
 impl Mocks {

@@ -1,7 +1,9 @@
 //! Serves a mock on a listener of its own until it is told to stop, and does not while there is an outage.
 
+mod paced;
 mod wire;
 
+pub(crate) use paced::Paced;
 pub(crate) use wire::Orders;
 
 use std::io;

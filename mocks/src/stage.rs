@@ -264,7 +264,12 @@ impl Stage {
     }
 
     pub(crate) fn until(&self, due: Instant) -> Until {
-        self.timer.until(due)
+        self.timer().until(due)
+    }
+
+    /// The timer, with one of its threads.
+    pub(crate) fn timer(&self) -> Timer {
+        self.timer.next()
     }
 }
 

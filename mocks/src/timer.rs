@@ -1,21 +1,28 @@
-//! Waits to a few microseconds: the runtime's own timer only knows milliseconds, so a thread of its own sleeps.
+//! Waits to a few microseconds: the runtime's own timer only knows milliseconds, so threads of its own sleep.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-/// Wakes tasks at their time; clones share one thread, which ends with the last of them.
+/// How many threads there are at most: one writes a hundred thousand events a second.
+const THREADS: usize = 4;
+
+/// Wakes tasks at their time; clones share the threads, which end with the last of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Timer {
-    handle: Arc<Handle>,
+    threads: Arc<Threads>,
+    /// The thread that wakes for this one.
+    index: usize,
 }
 
 #[derive(Debug)]
-struct Handle {
-    shared: Arc<Shared>,
+struct Threads {
+    shared: Vec<Arc<Shared>>,
+    next: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -58,14 +65,31 @@ impl Eq for Waiting {}
 
 impl Timer {
     pub(crate) fn start() -> std::io::Result<Self> {
-        let shared = Arc::<Shared>::default();
-        let sleeper = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("mock-timer".to_owned())
-            .spawn(move || sleeper.run())?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut threads = Threads {
+            shared: Vec::new(),
+            next: AtomicUsize::new(0),
+        };
+        for _ in 0..cores.min(THREADS) {
+            let shared = Arc::<Shared>::default();
+            threads.shared.push(Arc::clone(&shared));
+            std::thread::Builder::new()
+                .name("mock-timer".to_owned())
+                .spawn(move || shared.run())?;
+        }
         Ok(Self {
-            handle: Arc::new(Handle { shared }),
+            threads: Arc::new(threads),
+            index: 0,
         })
+    }
+
+    /// The same timer, with the next of its threads.
+    pub(crate) fn next(&self) -> Self {
+        let next = self.threads.next.fetch_add(1, Ordering::Relaxed);
+        Self {
+            threads: Arc::clone(&self.threads),
+            index: next % self.threads.shared.len(),
+        }
     }
 
     /// Ready at `due`.
@@ -77,8 +101,10 @@ impl Timer {
         }
     }
 
-    fn wake_at(&self, due: Instant, waker: Waker) {
-        let mut queue = self.handle.shared.lock();
+    /// Wakes at `due`, on the timer's own thread.
+    pub(crate) fn wake_at(&self, due: Instant, waker: Waker) {
+        let shared = &self.threads.shared[self.index];
+        let mut queue = shared.lock();
         let first = queue
             .waiting
             .peek()
@@ -86,15 +112,17 @@ impl Timer {
         queue.waiting.push(Reverse(Waiting { due, waker }));
         drop(queue);
         if first {
-            self.handle.shared.changed.notify_one();
+            shared.changed.notify_one();
         }
     }
 }
 
-impl Drop for Handle {
+impl Drop for Threads {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
-        self.shared.changed.notify_one();
+        for shared in &self.shared {
+            shared.lock().ended = true;
+            shared.changed.notify_one();
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl Answering {
         deadline: Instant,
         feed: &Feed,
     ) -> Result<Stored, AnswerError> {
-        let mut progress = Progress::default();
+        let mut progress = Progress::begin();
         let talking = tokio::time::timeout_at(
             deadline,
             self.talk(question, standing, deadline, feed, &mut progress),
@@ -133,7 +133,7 @@ impl Answering {
                     self.tools.execute(call, tool, &block["input"]).await,
                 )
             } else {
-                let rule = self.tools.not_offered(name);
+                let rule = self.tools.not_offered(&question.principal, name);
                 (name, self.tools.refuse(call, name, &block["input"], rule))
             }
         }));
@@ -163,8 +163,9 @@ impl Answering {
 }
 
 /// What a conversation has gathered so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
+    began: Instant,
     sources: Vec<Source>,
     tools_used: Vec<String>,
     tables: BTreeSet<String>,
@@ -180,6 +181,23 @@ struct Progress {
 }
 
 impl Progress {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            sources: Vec::new(),
+            tools_used: Vec::new(),
+            tables: BTreeSet::new(),
+            tokens: Tokens::default(),
+            cost_usd: 0.0,
+            baseline_cost_usd: 0.0,
+            receipts: Vec::new(),
+            calls: 0,
+            calls_failed: 0,
+            sources_down: 0,
+            read_data: false,
+        }
+    }
+
     /// Adds a turn; the dollars that it was billed.
     fn bill(&mut self, model: &str, tokens: Tokens) -> f64 {
         let day = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
@@ -200,21 +218,24 @@ impl Progress {
         outcome: Result<ToolOutput, ToolError>,
         tools: &Tools,
     ) -> Result<String, String> {
-        let refused = matches!(outcome, Err(ToolError::Refused { .. }));
+        let refused = outcome.as_ref().is_err_and(|error| error.rule().is_some());
         if !refused && !self.tools_used.iter().any(|used| used == tool) {
             self.tools_used.push(tool.to_owned());
         }
         self.read_data |= !refused && !matches!(source_kind(tool), "web" | "system");
         let output = outcome.map_err(|error| {
             self.calls_failed += 1;
-            self.sources_down += u32::from(matches!(error, ToolError::Unavailable(_)));
+            self.sources_down += u32::from(error.is_outage());
             error.to_string()
         })?;
         let text = output.result.to_string();
         self.tables
             .extend(tools.database.base_tables(&output.tables));
         self.sources.push(Source {
-            r#type: source_kind(tool).to_owned(),
+            r#type: output
+                .source
+                .unwrap_or_else(|| source_kind(tool))
+                .to_owned(),
             tool: tool.to_owned(),
             statement: output.statement,
             tables: output.tables,
@@ -242,6 +263,7 @@ impl Progress {
             baseline_cost_usd: self.baseline_cost_usd,
             tables: self.tables,
             storable: self.calls_failed == 0,
+            made_in_ms: self.began.elapsed().as_secs_f64() * 1e3,
         })
     }
 }

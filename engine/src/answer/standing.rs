@@ -4,7 +4,6 @@ use super::Answering;
 use crate::auth::Principal;
 use crate::cache::Key;
 use crate::claude::Prompt;
-use crate::tools::arcade::Arcade;
 use crate::tools::{claude_name, source_kind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -24,9 +23,9 @@ pub struct Standing {
 }
 
 impl Answering {
-    /// What every conversation of a client begins with. Made once, and again when Arcade's tools have changed.
+    /// What every conversation of a client begins with. Made once, and again when tools have changed.
     pub(super) fn standing(&self, principal: &Principal) -> Arc<Standing> {
-        let edition = self.tools.arcade.as_ref().map_or(0, Arcade::edition);
+        let edition = self.tools.edition();
         let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(standing) = known
             .get(&principal.client.id)
@@ -49,6 +48,11 @@ impl Answering {
         let personal = definitions
             .iter()
             .any(|tool| source_kind(&tool.name) == "arcade");
+        // A new version may do something else under the same name.
+        let versions: Vec<String> = definitions
+            .iter()
+            .map(|tool| tool.version.clone())
+            .collect();
         let mut tools: Vec<Value> = definitions
             .into_iter()
             .map(|tool| json!({ "name": claude_name(&tool.name), "description": tool.description, "input_schema": tool.input_schema }))
@@ -61,7 +65,7 @@ impl Answering {
             tools,
             system: format!("{INSTRUCTIONS}\n\n# What may be read\n{schema}"),
         };
-        let scope = json!([client.tables, client.tools, prompt.tools]).to_string();
+        let scope = json!([client.tables, client.tools, prompt.tools, versions]).to_string();
         let circumstances = Key::of([
             client.tenant.as_str(),
             self.claude.model(),

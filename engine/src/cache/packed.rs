@@ -22,7 +22,7 @@ enum Form {
 
 impl Packed {
     pub(super) fn new(answer: Arc<Stored>) -> Self {
-        let bytes = footprint(&answer);
+        let bytes = answer.bytes();
         if bytes < COMPRESSED_FROM {
             return Self(Form::Plain(answer, bytes));
         }
@@ -60,20 +60,6 @@ fn compress(answer: &Stored) -> std::io::Result<Arc<[u8]>> {
     Ok(encoder.finish()?.into())
 }
 
-/// What an answer takes in memory.
-fn footprint(answer: &Stored) -> u64 {
-    let sources = answer.sources.iter().map(|source| {
-        200 + source.statement.as_ref().map_or(0, String::len)
-            + source
-                .tables
-                .iter()
-                .map(|table| table.len() + 24)
-                .sum::<usize>()
-    });
-    let bytes = size_of::<Stored>() + answer.response.len() + sources.sum::<usize>();
-    u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +76,7 @@ mod tests {
             baseline_cost_usd: 0.3,
             tables: ["public.companies".to_owned()].into(),
             storable: true,
+            made_in_ms: 80.0,
         });
         let packed = Packed::new(answer.clone());
         assert!(matches!(packed, Packed(Form::Compressed(_))) && packed.bytes() < 1_000);

@@ -219,6 +219,30 @@ pub const SETTINGS: &[Setting] = &[
         "How long a token is good.",
     ),
     setting(
+        "FACT_CACHE_TRACE",
+        "cache.trace",
+        Takes::Path,
+        "Where questions are written down for `fact cache replay`.",
+    ),
+    setting(
+        "FACT_RATE_PER_MINUTE",
+        "limits.rate_per_minute",
+        Takes::Number,
+        "Requests of a client that has no limit of its own; none by default.",
+    ),
+    setting(
+        "FACT_TOKEN_FORMAT",
+        "tokens.format",
+        Takes::OneOf(&["jwt", "opaque"]),
+        "What tokens look like.",
+    ),
+    setting(
+        "FACT_SIGNING_KEY_DAYS",
+        "tokens.signing_key_days",
+        Takes::Number,
+        "A key that signs tokens is replaced after so long.",
+    ),
+    setting(
         "FACT_LOG_FORMAT",
         "log.format",
         Takes::OneOf(&["text", "json"]),

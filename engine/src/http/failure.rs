@@ -65,7 +65,7 @@ impl Failure {
 }
 
 /// Rounded up, and at least one: nobody is to come back too early.
-fn whole_seconds(wait: std::time::Duration) -> u64 {
+pub(super) fn whole_seconds(wait: std::time::Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
@@ -114,6 +114,19 @@ impl From<ToolError> for Failure {
                 retry_after_seconds: Some(1),
                 ..Self::new(ErrorCode::ExternalServiceError, message)
             },
+            ToolError::Outage { why, retry_after } => {
+                Self::new(ErrorCode::ExternalServiceError, why).retry_after(retry_after)
+            }
+            ToolError::Busy { rule, retry_after } => {
+                Self::new(ErrorCode::RateLimited, "the tool is called too often")
+                    .detailed(json!({ "rule": rule }))
+                    .retry_after(retry_after)
+            }
+            ToolError::AuthorizationRequired { url } => Self::new(
+                ErrorCode::AuthorizationRequired,
+                "the tool needs its user's authorization first",
+            )
+            .detailed(json!({ "authorization_url": url })),
             ToolError::Timeout => Self::new(ErrorCode::ToolTimeout, "the tool took too long"),
             ToolError::Failed(message) => Self::new(ErrorCode::ToolExecutionFailed, message),
         }
@@ -162,6 +175,11 @@ impl IntoResponse for Failure {
             response
                 .headers_mut()
                 .insert("retry-after", HeaderValue::from(seconds));
+        }
+        if self.code == ErrorCode::Unauthorized {
+            response
+                .headers_mut()
+                .insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
         if self.closing || self.code == ErrorCode::PayloadTooLarge {
             response

@@ -1,5 +1,6 @@
 //! What every request has in common: a trace, and a place in the metrics until the last byte of its answer is gone.
 
+use super::failure::whole_seconds;
 use super::serve::HeadRead;
 use super::{Engine, Trace, fresh_trace, trace_of};
 use crate::overhead;
@@ -34,7 +35,7 @@ pub(super) async fn name_and_count(
         .get("traceparent")
         .and_then(|value| value.to_str().ok())
         .and_then(trace_of);
-    let trace = Trace(given.unwrap_or_else(fresh_trace));
+    let trace = Trace::new(given.unwrap_or_else(fresh_trace));
     request.extensions_mut().insert(trace.clone());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -65,6 +66,18 @@ pub(super) async fn name_and_count(
     ] {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
+        }
+    }
+    if let Some(allowance) = trace.1.get() {
+        let reset = whole_seconds(allowance.full_after);
+        for (name, value) in [
+            ("x-ratelimit-limit", u64::from(allowance.limit)),
+            ("x-ratelimit-remaining", u64::from(allowance.remaining)),
+            ("x-ratelimit-reset", reset),
+        ] {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from(value));
         }
     }
     response.map(|body| {

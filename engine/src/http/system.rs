@@ -19,20 +19,28 @@ pub(super) async fn health(State(engine): State<Engine>) -> Response {
         "cache-admin",
         "audit",
         "web",
+        "registration",
     ];
     if engine.answering.tools.files.is_some() {
         profiles.push("files");
     }
-    if engine.answering.tools.arcade.is_some() {
+    let word = |well| if well { "healthy" } else { "unhealthy" };
+    let mut components = json!({
+        "database": { "status": word(database), "kind": engine.answering.tools.database.kind() },
+    });
+    let mut well = database;
+    if let Some(arcade) = &engine.answering.tools.arcade {
         profiles.push("arcade");
+        components["arcade"] = json!({ "status": word(arcade.health()) });
+        well &= arcade.health();
     }
-    let status = if database { "healthy" } else { "degraded" };
+    let status = if well { "healthy" } else { "degraded" };
     Json(json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": engine.started.elapsed().as_secs_f64(),
         "profiles": profiles,
-        "components": { "database": { "status": if database { "healthy" } else { "unhealthy" }, "kind": engine.answering.tools.database.kind() } },
+        "components": components,
         "timestamp": jiff::Timestamp::now().to_string(),
     }))
     .into_response()

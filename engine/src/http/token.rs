@@ -2,41 +2,77 @@
 
 use super::{Engine, Failure, Trace, bearer, body, parse};
 use crate::audit::Happening;
-use crate::auth::Denied;
+use crate::auth::{Denied, Principal};
 use axum::Json;
-use axum::extract::{Request, State};
-use axum::http::header;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, header};
+use base64::Engine as _;
 use fact_wire::{ErrorCode, RevokeRequest, TokenRequest};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+/// Failed logins a minute of one address for one client, and of one address for all.
+const MOST_FAILED_LOGINS: [u32; 2] = [20, 120];
 
 pub(super) async fn grant(
     State(engine): State<Engine>,
     trace: Trace,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
-    let form = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
+    let failed = |code, message: &str| Failure::new(code, message).with(&trace);
+    let Presented {
+        form,
+        basic,
+        address,
+    } = Presented::of(&request);
     let bytes = body(request, &trace).await?;
-    let asked: TokenRequest = if form {
-        from_form(&bytes, &trace)?
+    let mut fields = if form {
+        from_form(&bytes)
     } else {
         parse(&bytes, &trace)?
     };
+    if let Some((id, secret)) = basic {
+        fields.entry("client_id").or_insert(id.into());
+        fields.entry("client_secret").or_insert(secret.into());
+    }
+    let asked: TokenRequest = serde_json::from_value(Value::Object(fields)).map_err(|error| {
+        failed(
+            ErrorCode::InvalidRequest,
+            &format!("the request cannot be read: {error}"),
+        )
+    })?;
     if asked.grant_type != "client_credentials" {
-        return Err(Failure::new(
+        return Err(failed(
             ErrorCode::InvalidRequest,
             "`grant_type` must be `client_credentials`",
-        )
-        .with(&trace));
+        ));
     }
-    let granted = engine.auth.grant(
-        &asked.client_id,
-        &asked.client_secret,
-        asked.scope.as_deref(),
-    );
+    // Whoever guesses is slowed down where he comes from, so that he cannot lock others out.
+    let guessers = [(address, Some(asked.client_id.clone())), (address, None)];
+    for (guesser, most) in guessers.clone().into_iter().zip(MOST_FAILED_LOGINS) {
+        let allowance = engine.logins.look(guesser, most, Instant::now());
+        if let Some(wait) = allowance.denied_for {
+            return Err(failed(ErrorCode::RateLimited, "too many failed logins").retry_after(wait));
+        }
+    }
+    let granted = engine
+        .auth
+        .grant(
+            &asked.client_id,
+            &asked.client_secret,
+            asked.scope.as_deref(),
+        )
+        .await;
+    match &granted {
+        Ok(_) => engine.logins.forget(&guessers[0]),
+        Err(Denied::Credentials) => {
+            for (guesser, most) in guessers.into_iter().zip(MOST_FAILED_LOGINS) {
+                engine.logins.take(guesser, most, Instant::now());
+            }
+        }
+        Err(_) => {}
+    }
     let tenant = granted
         .as_ref()
         .map_or("unknown", |(_, principal)| principal.client.tenant.as_str());
@@ -59,17 +95,21 @@ pub(super) async fn grant(
         details: json!({}),
     };
     if engine.audit.record(happening).await.is_err() {
-        return Err(
-            Failure::new(ErrorCode::Internal, "the login could not be audited").with(&trace),
-        );
+        return Err(failed(
+            ErrorCode::Internal,
+            "the login could not be audited",
+        ));
     }
-    let (token, principal) = granted.map_err(|denied| match denied {
-        Denied::Credentials => {
-            Failure::new(ErrorCode::Unauthorized, "unknown client or wrong secret").with(&trace)
-        }
-        Denied::Scope => {
-            Failure::new(ErrorCode::Forbidden, "the client does not own this scope").with(&trace)
-        }
+    let (token, principal) = granted.map_err(|denied| {
+        let code = match &denied {
+            Denied::Credentials => ErrorCode::Unauthorized,
+            Denied::Scope => ErrorCode::Forbidden,
+            Denied::Unavailable(cause) => {
+                tracing::error!(?cause, "no token can be given");
+                ErrorCode::Internal
+            }
+        };
+        failed(code, &denied.to_string())
     })?;
     Ok(Json(json!({
         "access_token": token,
@@ -80,17 +120,55 @@ pub(super) async fn grant(
     })))
 }
 
-fn from_form(bytes: &[u8], trace: &Trace) -> Result<TokenRequest, Failure> {
-    let fields: serde_json::Map<String, Value> = url::form_urlencoded::parse(bytes)
+/// What a request for a token says before its body.
+struct Presented {
+    form: bool,
+    basic: Option<(String, String)>,
+    address: IpAddr,
+}
+
+impl Presented {
+    fn of(request: &Request) -> Self {
+        let header = |name| {
+            let value: Option<&HeaderValue> = request.headers().get(name);
+            value.and_then(|value| value.to_str().ok())
+        };
+        Self {
+            form: header(header::CONTENT_TYPE)
+                .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")),
+            basic: header(header::AUTHORIZATION).and_then(basic),
+            address: request
+                .extensions()
+                .get::<ConnectInfo<SocketAddr>>()
+                .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip()),
+        }
+    }
+}
+
+/// Id and secret of an `Authorization: Basic` header, percent-encoded as RFC 6749 has them.
+fn basic(header: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(encoded.trim())
+        .ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (id, secret) = text.split_once(':')?;
+    let plain = |part: &str| {
+        let pair = format!("x={part}");
+        url::form_urlencoded::parse(pair.as_bytes())
+            .next()
+            .map(|(_, value)| value.into_owned())
+    };
+    Some((plain(id)?, plain(secret)?))
+}
+
+fn from_form(bytes: &[u8]) -> Map<String, Value> {
+    url::form_urlencoded::parse(bytes)
         .map(|(name, value)| (name.into_owned(), value.into_owned().into()))
-        .collect();
-    serde_json::from_value(Value::Object(fields)).map_err(|error| {
-        Failure::new(
-            ErrorCode::InvalidRequest,
-            format!("the form cannot be read: {error}"),
-        )
-        .with(trace)
-    })
+        .collect()
 }
 
 pub(super) async fn validate(
@@ -128,13 +206,15 @@ pub(super) async fn revoke(
         parse(&bytes, &trace)?
     };
     let token = asked.token.as_deref().unwrap_or(&own);
-    // A token of somebody else's counts as unknown.
-    if engine
-        .auth
-        .principal(token)
-        .is_some_and(|other| other.client.id == principal.client.id)
-    {
-        engine.auth.revoke(token);
+    // A token of somebody else's counts as unknown, but to an administrator of the tenant.
+    let unusable = |error| Failure::from(error).with(&trace);
+    let theirs = engine.auth.principal(token).await.map_err(unusable)?;
+    let may = |other: &Principal| {
+        other.client.id == principal.client.id
+            || (principal.may("admin") && other.client.tenant == principal.client.tenant)
+    };
+    if theirs.is_some_and(|other| may(&other)) {
+        engine.auth.revoke(token).await.map_err(unusable)?;
     }
     let happening = Happening {
         kind: "admin",

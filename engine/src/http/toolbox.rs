@@ -1,13 +1,17 @@
-//! The tools over HTTP: listed, shown, executed.
+//! The tools over HTTP: listed, shown, registered, removed. What calls them is beside.
+
+pub(super) mod calls;
 
 use super::{Engine, Failure, Trace, body, parse};
-use crate::tools::Call;
-use crate::tools::web::Reach;
+use crate::audit::Happening;
+use crate::auth::Principal;
+use crate::tools::outcome::ToolError;
+use crate::tools::registry::{RegisterError, RemoveError};
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use fact_wire::{ErrorCode, ExecuteRequest};
+use axum::http::StatusCode;
+use fact_wire::{ErrorCode, RegisterRequest};
 use serde_json::{Value, json};
-use std::time::Instant;
 
 pub(super) async fn list(
     State(engine): State<Engine>,
@@ -17,7 +21,7 @@ pub(super) async fn list(
     let principal = engine
         .authorize(request.headers(), Some("tools"), "tools", &trace)
         .await?;
-    let tools = engine.answering.tools.definitions(&principal, false);
+    let tools = engine.answering.tools.show_all(&principal);
     Ok(Json(json!({ "tools": tools, "total": tools.len() })))
 }
 
@@ -30,58 +34,102 @@ pub(super) async fn show(
     let principal = engine
         .authorize(request.headers(), Some("tools"), "tools", &trace)
         .await?;
-    let found = engine
-        .answering
-        .tools
-        .definitions(&principal, false)
-        .into_iter()
-        .find(|tool| tool.name == name);
+    let found = engine.answering.tools.show(&principal, &name);
     found
         .map(|tool| Json(json!(tool)))
         .ok_or_else(|| unknown(&trace))
 }
 
-pub(super) async fn execute(
+pub(super) async fn register(
+    State(engine): State<Engine>,
+    trace: Trace,
+    request: Request,
+) -> Result<(StatusCode, Json<Value>), Failure> {
+    let principal = engine
+        .authorize(request.headers(), Some("admin"), "tools", &trace)
+        .await?;
+    let bytes = body(request, &trace).await?;
+    let asked: RegisterRequest = parse(&bytes, &trace)?;
+    let name = asked.name.clone();
+    let tools = &engine.answering.tools;
+    match tools.register(asked, &principal).await {
+        Ok(tool) => {
+            let details = json!({ "action": "register", "version": tool.version });
+            let act = act(&principal, &name, details, &trace);
+            recorded(&engine, act, &trace).await?;
+            Ok((StatusCode::CREATED, Json(json!(tool))))
+        }
+        Err(RegisterError::Refused(refusal)) => {
+            let refused = Happening {
+                kind: "refusal",
+                outcome: "refused",
+                rule: Some(refusal.rule.id().to_owned()),
+                ..act(&principal, &name, json!({ "action": "register" }), &trace)
+            };
+            recorded(&engine, refused, &trace).await?;
+            Err(Failure::from(ToolError::from(refusal)).with(&trace))
+        }
+        Err(error) => Err(failure(error).with(&trace)),
+    }
+}
+
+fn failure(error: RegisterError) -> Failure {
+    let message = error.to_string();
+    match error {
+        RegisterError::Invalid(violations) => Failure::new(ErrorCode::InvalidRequest, message)
+            .detailed(json!({ "violations": violations })),
+        RegisterError::Conflict(_) => Failure::new(ErrorCode::Conflict, message),
+        RegisterError::TooMany => Failure::new(ErrorCode::LimitExceeded, message),
+        RegisterError::Refused(refusal) => ToolError::from(refusal).into(),
+        RegisterError::Store(error) => error.into(),
+    }
+}
+
+pub(super) async fn remove(
     State(engine): State<Engine>,
     trace: Trace,
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, Failure> {
     let principal = engine
-        .authorize(request.headers(), Some("tools"), &name, &trace)
+        .authorize(request.headers(), Some("admin"), "tools", &trace)
         .await?;
-    if !engine.answering.tools.exists(&name) {
-        return Err(unknown(&trace));
+    match engine.answering.tools.remove(&name, &principal).await {
+        Ok(()) => {}
+        Err(RemoveError::Unknown) => return Err(unknown(&trace)),
+        Err(error @ RemoveError::NotRegistered) => {
+            return Err(Failure::new(ErrorCode::Conflict, error.to_string()).with(&trace));
+        }
+        Err(RemoveError::Store(error)) => return Err(Failure::from(error).with(&trace)),
     }
-    let bytes = body(request, &trace).await?;
-    let asked: ExecuteRequest = parse(&bytes, &trace)?;
-    let began = Instant::now();
-    let call = Call {
-        principal: &principal,
-        trace_id: &trace.0,
-        by: "caller",
-        reach: &Reach::Anywhere,
-    };
-    let executed = engine
-        .answering
-        .tools
-        .execute(call, &name, &Value::Object(asked.arguments))
-        .await;
-    if executed.audited.written().await.is_err() {
-        return Err(
-            Failure::new(ErrorCode::Internal, "the call could not be audited").with(&trace),
-        );
+    let act = act(&principal, &name, json!({ "action": "remove" }), &trace);
+    recorded(&engine, act, &trace).await?;
+    Ok(Json(
+        json!({ "tool_name": name, "status": "deleted", "timestamp": jiff::Timestamp::now().to_string() }),
+    ))
+}
+
+/// An administrator's doing.
+fn act(principal: &Principal, name: &str, details: Value, trace: &Trace) -> Happening {
+    Happening {
+        kind: "admin",
+        outcome: "success",
+        client_id: principal.client.id.clone(),
+        tenant: principal.client.tenant.clone(),
+        resource: format!("tools/{}", crate::mask::mask(name)),
+        rule: None,
+        trace_id: trace.0.clone(),
+        details,
     }
-    let output = executed
-        .outcome
-        .map_err(|error| Failure::from(error).with(&trace))?;
-    Ok(Json(json!({
-        "execution_id": format!("exe_{:032x}", rand::random::<u128>()),
-        "tool_name": name,
-        "status": "success",
-        "result": output.result,
-        "metadata": { "latency_ms": began.elapsed().as_secs_f64() * 1e3, "tables": output.tables },
-    })))
+}
+
+async fn recorded(engine: &Engine, happening: Happening, trace: &Trace) -> Result<(), Failure> {
+    let recorded = engine.audit.record(happening).await;
+    recorded.map_err(|_| unaudited(trace))
+}
+
+fn unaudited(trace: &Trace) -> Failure {
+    Failure::new(ErrorCode::Internal, "the call could not be audited").with(trace)
 }
 
 fn unknown(trace: &Trace) -> Failure {

@@ -1,188 +1,338 @@
-//! Tools of Arcade: found at the start and every minute, executed for a client. Its outage leaves the others alone.
+//! Tools of Arcade, called as a person. An outage of Arcade's fails fast and leaves the other tools alone.
 
-use super::outcome::{Caller, ToolError, ToolOutput};
-use fact_wire::ToolDefinition;
+mod catalogue;
+mod consent;
+
+#[cfg(test)]
+pub(super) use catalogue::limits;
+
+use super::attempts::{Again, Failed, attempts};
+use super::breaker::Breaker;
+use super::outcome::{ToolError, ToolOutput};
+use super::tool::{ArcadeCall, Tool, too_long};
+use crate::claude::retry_after;
+use crate::mask::mask;
+use consent::Consents;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value, json};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How often Arcade is asked what it has.
-pub const DISCOVERY_EVERY: Duration = Duration::from_mins(1);
+/// What stands around a result in Arcade's answer, at most.
+const ENVELOPE_BYTES: u64 = 64 * 1024;
 
-/// One tool.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ArcadeTool {
-    /// As callers see it.
-    pub definition: ToolDefinition,
-    /// Whether Claude may be offered it.
-    pub requirements_met: bool,
+/// The client. Clones share what they know.
+#[derive(Debug, Clone)]
+pub struct Arcade(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    upstream: Upstream,
+    tools: RwLock<Arc<BTreeMap<String, Arc<Tool>>>>,
+    edition: AtomicU64,
+    breaker: Breaker,
+    /// Whether the last discovery came to its end.
+    discovered: AtomicBool,
+    timeout: Duration,
+    consents: Consents,
 }
 
-/// The client.
+/// Where Arcade is, and what opens it.
 #[derive(Debug, Clone)]
-pub struct Arcade {
+struct Upstream {
     http: reqwest::Client,
     url: String,
     key: SecretString,
-    tools: Arc<RwLock<Vec<ArcadeTool>>>,
-    edition: Arc<AtomicU64>,
+}
+
+impl Upstream {
+    fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.with_key(self.http.get(format!("{}{path}", self.url)))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.with_key(self.http.post(format!("{}{path}", self.url)))
+            .json(body)
+    }
+
+    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        request.header("authorization", self.key.expose_secret())
+    }
+}
+
+/// What Arcade answered.
+struct Answer {
+    status: u16,
+    retry_after: Option<Duration>,
+    /// What it says about another attempt.
+    should_retry: Option<bool>,
+    body: Value,
 }
 
 impl Arcade {
-    /// Speaks to this endpoint.
-    pub fn new(url: &str, key: SecretString) -> Result<Self, reqwest::Error> {
+    /// Speaks to this endpoint; a call of a tool may take so long.
+    pub fn new(url: &str, key: SecretString, timeout: Duration) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_secs(5))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self {
-            http,
-            url: url.to_owned(),
-            key,
-            tools: Arc::default(),
-            edition: Arc::default(),
-        })
+        Ok(Self(Arc::new(Inner {
+            upstream: Upstream {
+                http,
+                url: url.to_owned(),
+                key,
+            },
+            tools: RwLock::default(),
+            edition: AtomicU64::new(0),
+            breaker: Breaker::default(),
+            discovered: AtomicBool::new(false),
+            timeout,
+            consents: Consents::default(),
+        })))
     }
 
-    /// What was found last.
-    pub fn tools(&self) -> Vec<ArcadeTool> {
-        self.tools
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// What was found last, by name.
+    pub(super) fn tools(&self) -> Arc<BTreeMap<String, Arc<Tool>>> {
+        let tools = self.0.tools.read().unwrap_or_else(PoisonError::into_inner);
+        tools.clone()
     }
 
-    /// Grows whenever the tools have changed.
+    /// Grows whenever the tools or what persons consented to have changed.
     pub fn edition(&self) -> u64 {
-        self.edition.load(Relaxed)
+        self.0.edition.load(Relaxed)
     }
 
-    /// Asks Arcade for all its tools, page by page. On a failure the earlier list stays.
-    pub async fn discover(&self) -> Result<usize, reqwest::Error> {
-        let mut found = Vec::new();
-        loop {
-            let url = format!("{}/v1/tools?limit=100&offset={}", self.url, found.len());
-            let page: Value = self
-                .request(self.http.get(url))
-                .timeout(Duration::from_secs(10))
-                .send()
-                .await?
-                .error_for_status()?
-                .json()
-                .await?;
-            let items = page["items"].as_array().cloned().unwrap_or_default();
-            let total = page["total_count"].as_u64().unwrap_or(0);
-            let none = items.is_empty();
-            found.extend(items.iter().filter_map(tool));
-            if none || u64::try_from(found.len()).unwrap_or(u64::MAX) >= total {
-                break;
-            }
-        }
-        found.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
-        let number = found.len();
-        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
-        if *tools != found {
-            *tools = found;
-            self.edition.fetch_add(1, Relaxed);
-        }
-        Ok(number)
+    /// Whether nothing is missing for this person to use the tool.
+    pub(super) fn is_usable(&self, tool: &Tool, call: &ArcadeCall, person: &str) -> bool {
+        tool.definition.requirements_met
+            || (call.consent_is_enough && self.0.consents.has(person, &call.name))
     }
 
-    fn request(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        request.header("authorization", self.key.expose_secret())
+    /// Whether nothing is sent for now.
+    pub fn is_shut_off(&self) -> bool {
+        self.0.breaker.is_open()
     }
 
-    /// Executes a tool as the caller.
-    pub async fn execute(
+    /// Whether Arcade can be relied on: false while its breaker is open, or after a discovery that failed.
+    pub fn health(&self) -> bool {
+        self.0.discovered.load(Relaxed) && !self.0.breaker.is_open()
+    }
+
+    /// Executes a tool as the caller, again where that may help and does no harm.
+    pub(super) async fn execute(
         &self,
-        tool: &str,
-        caller: &Caller,
+        tool: &ArcadeCall,
+        person: &str,
         arguments: &Value,
+        most_bytes: u64,
+        deadline: Instant,
     ) -> Result<ToolOutput, ToolError> {
-        let unavailable = || ToolError::Unavailable("Arcade cannot be reached".into());
-        let body = json!({ "tool_name": tool, "input": arguments, "user_id": caller.client_id });
-        let response = self
-            .request(self.http.post(format!("{}/v1/tools/execute", self.url)))
-            .json(&body)
-            .send()
-            .await
-            .map_err(|_| unavailable())?;
-        let status = response.status().as_u16();
-        let answer: Value = response.json().await.map_err(|_| unavailable())?;
-        match status {
-            200 if answer["success"] == true => {
-                Ok(ToolOutput::plain(answer["output"]["value"].clone()))
+        let body = json!({ "tool_name": tool.name, "input": arguments, "user_id": person });
+        let once = || {
+            self.once(
+                "/v1/tools/execute",
+                &body,
+                tool.repeatable,
+                most_bytes,
+                deadline,
+            )
+        };
+        let mut consented = false;
+        loop {
+            let answer = attempts(deadline, || async { judge(once().await?) }).await;
+            let said = match answer? {
+                Said::Result(result) => {
+                    if tool.consent_is_enough {
+                        self.consent_given(person, &tool.name);
+                    }
+                    return Ok(ToolOutput::plain(result));
+                }
+                Said::NeedsConsent(said) => said,
+            };
+            self.consent_missing(person, &tool.name);
+            if consented {
+                // It says that everything is granted, and refuses all the same.
+                return Err(ToolError::AuthorizationRequired { url: None });
             }
-            200 => Err(ToolError::Failed(
-                answer["output"]["error"]["message"]
-                    .as_str()
-                    .unwrap_or("the tool failed")
-                    .to_owned(),
-            )),
-            403 => Err(ToolError::Failed(
-                "the tool needs its user's authorization".into(),
-            )),
-            400 | 404 | 422 => Err(ToolError::Failed(
-                answer["message"]
-                    .as_str()
-                    .unwrap_or("Arcade refused the call")
-                    .to_owned(),
-            )),
-            _ => Err(unavailable()),
+            match self
+                .ask_consent(&tool.name, person, &said, deadline)
+                .await?
+            {
+                None => consented = true,
+                Some(url) => return Err(ToolError::AuthorizationRequired { url: Some(url) }),
+            }
         }
+    }
+
+    /// One request, booked with the breaker.
+    async fn once(
+        &self,
+        path: &str,
+        body: &Value,
+        repeatable: bool,
+        most_bytes: u64,
+        deadline: Instant,
+    ) -> Result<Answer, Failed> {
+        let breaker = &self.0.breaker;
+        breaker
+            .admit(std::time::Instant::now())
+            .map_err(|retry_after| Failed::never(unreachable(retry_after)))?;
+        let failed = || breaker.failed(std::time::Instant::now());
+        let request = self.0.upstream.post(path, body);
+        let answered = tokio::time::timeout_at(deadline, send(request, most_bytes)).await;
+        let answer = match answered {
+            Err(_) => {
+                failed();
+                return Err(Failed::never(ToolError::Timeout));
+            }
+            Ok(Err(Broken::TooLong)) => {
+                breaker.succeeded();
+                return Err(Failed::never(too_long(most_bytes)));
+            }
+            Ok(Err(Broken::Off { never_made })) => {
+                failed();
+                return Err(Failed {
+                    error: unreachable(Duration::from_secs(1)),
+                    again: Again::when(never_made || repeatable, None),
+                });
+            }
+            Ok(Ok(answer)) => answer,
+        };
+        match answer.status {
+            // It is busy, not down.
+            429 => {}
+            500.. => failed(),
+            _ => breaker.succeeded(),
+        }
+        if answer.status == 429 || answer.status >= 500 {
+            let wait = answer.retry_after;
+            let allowed = answer.should_retry.unwrap_or(repeatable);
+            return Err(Failed {
+                error: unreachable(wait.unwrap_or(Duration::from_secs(1))),
+                again: Again::when(allowed, wait),
+            });
+        }
+        Ok(answer)
     }
 }
 
-fn tool(item: &Value) -> Option<ArcadeTool> {
-    let name = item["qualified_name"].as_str()?.to_owned();
-    let parameters = item["input"]["parameters"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for parameter in &parameters {
-        let Some(parameter_name) = parameter["name"].as_str() else {
-            continue;
-        };
-        properties.insert(parameter_name.to_owned(), schema(parameter));
-        if parameter["required"] == true {
-            required.push(parameter_name);
-        }
+fn unreachable(retry_after: Duration) -> ToolError {
+    ToolError::Outage {
+        why: "Arcade cannot be reached".into(),
+        retry_after,
     }
-    let definition = ToolDefinition {
-        name,
-        description: item["description"].as_str().unwrap_or_default().to_owned(),
-        input_schema: json!({ "type": "object", "properties": properties, "required": required }),
-        version: item["toolkit"]["version"]
-            .as_str()
-            .unwrap_or("1")
-            .to_owned(),
+}
+
+/// Why there is no answer.
+enum Broken {
+    TooLong,
+    /// The connection, or what came over it.
+    Off {
+        never_made: bool,
+    },
+}
+
+async fn send(request: reqwest::RequestBuilder, most_bytes: u64) -> Result<Answer, Broken> {
+    let off = |error: reqwest::Error| Broken::Off {
+        never_made: error.is_connect(),
     };
-    Some(ArcadeTool {
-        definition,
-        requirements_met: item["requirements"]["met"].as_bool().unwrap_or(true),
+    let mut response = request.send().await.map_err(off)?;
+    let status = response.status().as_u16();
+    let retry_after = retry_after(response.headers());
+    let header = response.headers().get("x-should-retry");
+    let should_retry = header.map(|value| value == "true");
+    let most = usize::try_from(most_bytes.saturating_add(ENVELOPE_BYTES)).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(off)? {
+        if bytes.len() + chunk.len() > most {
+            return Err(Broken::TooLong);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    // What an answer with an error status says is a help, and no more.
+    let body = match serde_json::from_slice(&bytes) {
+        Err(_) if (200..300).contains(&status) => return Err(Broken::Off { never_made: false }),
+        body => body.unwrap_or_default(),
+    };
+    Ok(Answer {
+        status,
+        retry_after,
+        should_retry,
+        body,
     })
 }
 
-fn schema(parameter: &Value) -> Value {
-    let value = &parameter["value_schema"];
-    let name = |kind: &Value| match kind.as_str() {
-        Some("json") | None => "object".to_owned(),
-        Some(kind) => kind.to_owned(),
-    };
-    let mut schema = json!({ "type": name(&value["val_type"]) });
-    if value["val_type"] == "array" {
-        schema["items"] = json!({ "type": name(&value["inner_val_type"]) });
-    } else if value["enum"].is_array() {
-        schema["enum"] = value["enum"].clone();
-    }
-    if let Some(description) = parameter["description"].as_str() {
-        schema["description"] = description.into();
-    }
-    schema
+/// What Arcade said to a call.
+enum Said {
+    Result(Value),
+    /// With the body that said so.
+    NeedsConsent(Value),
 }
+
+fn judge(answer: Answer) -> Result<Said, Failed> {
+    let Answer {
+        status, mut body, ..
+    } = answer;
+    match status {
+        200..300 if body["success"] == true => Ok(Said::Result(body["output"]["value"].take())),
+        200..300 if body["output"]["authorization"].is_object() => {
+            Ok(Said::NeedsConsent(body["output"]["authorization"].take()))
+        }
+        200..300 => Err(failure(&body["output"]["error"])),
+        401 => {
+            tracing::error!("Arcade does not take the key in `ARCADE_API_KEY`");
+            let why = "Arcade does not let this engine in".into();
+            Err(Failed::never(ToolError::Unavailable(why)))
+        }
+        403 if body["name"] == "tool_authorization_required" || consent::url(&body).is_some() => {
+            Ok(Said::NeedsConsent(body))
+        }
+        404 => {
+            let why = "Arcade does not have this tool any more".into();
+            Err(Failed::never(ToolError::Failed(why)))
+        }
+        _ => {
+            let said = body["message"].as_str().unwrap_or_default();
+            let why = told("Arcade refused the call", said);
+            Err(Failed::never(ToolError::Failed(why)))
+        }
+    }
+}
+
+/// `output.error` of a tool that failed.
+fn failure(error: &Value) -> Failed {
+    let mut why = told(
+        "the tool failed",
+        error["message"].as_str().unwrap_or_default(),
+    );
+    if let Some(hint) = error["additional_prompt_content"].as_str() {
+        why = format!("{why} ({})", one_line(hint));
+    }
+    // This kind wants other arguments, which only the model can give.
+    let wants_another_prompt = error["kind"] == "TOOL_RUNTIME_RETRY";
+    let wait = error["retry_after_ms"].as_u64().map(Duration::from_millis);
+    Failed {
+        error: ToolError::Failed(why),
+        again: Again::when(error["can_retry"] == true && !wants_another_prompt, wait),
+    }
+}
+
+fn told(what: &str, said: &str) -> String {
+    match one_line(said) {
+        line if line.is_empty() => what.to_owned(),
+        line => format!("{what}: {line}"),
+    }
+}
+
+/// What others wrote, without stacks and secrets.
+fn one_line(text: &str) -> String {
+    mask(text.lines().next().unwrap_or_default().trim())
+}
+
+#[cfg(test)]
+mod tests;

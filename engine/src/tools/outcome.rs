@@ -3,6 +3,7 @@
 use fact_guard::{Refusal, Rule};
 use serde::Serialize;
 use serde_json::Value;
+use std::time::Duration;
 
 /// On whose behalf a tool runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct ToolOutput {
     pub statement: Option<String>,
     /// Its rows.
     pub row_count: Option<u64>,
+    /// The kind of source it was read from, where the tool's name does not say it.
+    pub source: Option<&'static str>,
 }
 
 impl ToolOutput {
@@ -36,6 +39,7 @@ impl ToolOutput {
             tables: Vec::new(),
             statement: None,
             row_count: None,
+            source: None,
         }
     }
 }
@@ -74,6 +78,28 @@ pub enum ToolError {
     /// Its source is down.
     #[error("{0}")]
     Unavailable(String),
+    /// Its source is down, and nobody need ask before that.
+    #[error("{why}")]
+    Outage {
+        /// For the caller.
+        why: String,
+        /// From now.
+        retry_after: Duration,
+    },
+    /// It is called as often as it may be.
+    #[error("the tool is called too often; again in {} s", .retry_after.as_secs_f64().ceil())]
+    Busy {
+        /// `tool.rate` or `tool.concurrency`.
+        rule: &'static str,
+        /// From now.
+        retry_after: Duration,
+    },
+    /// A person has to consent first.
+    #[error("the tool needs its user's authorization first{}", .url.as_deref().map(|url| format!(": the user gives it at {url}")).unwrap_or_default())]
+    AuthorizationRequired {
+        /// Where.
+        url: Option<String>,
+    },
     /// It took too long.
     #[error("the tool took too long")]
     Timeout,
@@ -83,6 +109,20 @@ pub enum ToolError {
 }
 
 impl ToolError {
+    /// Whether its source is down.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Outage { .. })
+    }
+
+    /// The rule by which the call was not made, where it was not.
+    pub fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { rule, .. } | Self::Busy { rule, .. } => Some(rule),
+            Self::AuthorizationRequired { .. } => Some("tool.authorization"),
+            _ => None,
+        }
+    }
+
     /// By a guard, in the rule's own words.
     pub fn refused(rule: Rule) -> Self {
         Refusal::of(rule).into()

@@ -374,6 +374,7 @@ impl Database {
             tables,
             statement: Some(statement.to_owned()),
             row_count: Some(row_count),
+            source: None,
         })
     }
 }

@@ -10,7 +10,8 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::name_server::TokioConnectionProvider;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Method, Response, StatusCode, header};
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -116,38 +117,95 @@ impl Web {
     }
 
     async fn send(&self, asked: &Asked<'_>, url: &AllowedUrl) -> Result<Response, ToolError> {
+        let mut request = self.request_to(asked.method.clone(), url);
+        for (name, value) in &asked.headers {
+            request = request.header(*name, *value);
+        }
+        let sent = dispatch(request, url, asked.deadline).await;
+        sent.map_err(|undone| undone.error)
+    }
+
+    fn request_to(&self, method: Method, url: &AllowedUrl) -> RequestBuilder {
         let client = if url.is_listed() {
             &self.nearby
         } else {
             &self.public
         };
-        let mut request = client.request(asked.method.clone(), url.url().clone());
-        for (name, value) in &asked.headers {
-            request = request.header(*name, *value);
-        }
-        let left = asked.deadline.saturating_duration_since(Instant::now());
-        let response = request
-            .timeout(left)
-            .send()
-            .await
-            .map_err(|error| failure(&error))?;
-        // Whoever answers has to be one of those that may be asked.
-        let there = response.remote_addr().map(|address| address.ip());
-        match there.map(|address| judge_address(address.to_canonical(), url.is_listed())) {
-            Some(Ok(())) => {}
-            Some(Err(refusal)) => return Err(refusal.into()),
-            None => return Err(ToolError::refused(Rule::WebPrivateAddress)),
-        }
-        let head: usize = response
-            .headers()
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum();
-        if head > MOST_HEAD_BYTES {
-            return Err(ToolError::refused(Rule::WebTooLarge));
-        }
-        Ok(response)
+        client.request(method, url.url().clone())
     }
+
+    /// Whether an endpoint may be asked at all, by its text.
+    pub(super) fn judge(&self, url: &str) -> Result<AllowedUrl, Refusal> {
+        url::check(url, &self.listed)
+    }
+
+    /// Asks an endpoint that an administrator registered. Redirects are not followed.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Option<&Value>,
+        deadline: Instant,
+    ) -> Result<Response, Undone> {
+        let url = self.judge(url).map_err(|refusal| Undone {
+            error: refusal.into(),
+            never_made: true,
+        })?;
+        let mut request = self.request_to(method, &url).headers(headers);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = dispatch(request, &url, deadline).await?;
+        match leads(&response) {
+            Leads::Nowhere => Ok(response),
+            Leads::To(_) | Leads::Astray => Err(Undone {
+                error: ToolError::refused(Rule::WebRedirectRefused),
+                never_made: false,
+            }),
+        }
+    }
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+pub(super) struct Undone {
+    pub(super) error: ToolError,
+    /// Whether nobody can have heard of it.
+    pub(super) never_made: bool,
+}
+
+/// Sends a request, and judges who answers and how much they say before the body.
+async fn dispatch(
+    request: RequestBuilder,
+    url: &AllowedUrl,
+    deadline: Instant,
+) -> Result<Response, Undone> {
+    let refused = |refusal: Refusal| Undone {
+        error: refusal.into(),
+        never_made: false,
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let sent = request.timeout(left).send().await;
+    let response = sent.map_err(|error| Undone {
+        error: failure(&error),
+        never_made: error.is_connect(),
+    })?;
+    // Whoever answers has to be one of those that may be asked.
+    let there = response.remote_addr().map(|address| address.ip());
+    match there.map(|address| judge_address(address.to_canonical(), url.is_listed())) {
+        Some(judged) => judged.map_err(refused)?,
+        None => return Err(refused(Refusal::of(Rule::WebPrivateAddress))),
+    }
+    let head: usize = response
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if head > MOST_HEAD_BYTES {
+        return Err(refused(Refusal::of(Rule::WebTooLarge)));
+    }
+    Ok(response)
 }
 
 /// A request as it was asked for, its method and headers judged.

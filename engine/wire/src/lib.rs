@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// The body of `POST /api/v1/query`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -287,6 +288,206 @@ pub struct ExecuteRequest {
     /// As the tool's schema says.
     #[serde(default)]
     pub arguments: Map<String, Value>,
+    /// Whether the result is waited for; `Prefer: respond-async` says the same.
+    #[serde(default)]
+    pub mode: ExecuteMode,
+}
+
+/// Whether the result of a tool is waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecuteMode {
+    /// It is.
+    #[default]
+    Sync,
+    /// It is fetched from `status_url`.
+    Async,
+}
+
+/// The body of `POST /api/v1/tools/batch`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// 1 to 100.
+    pub calls: Vec<BatchCall>,
+}
+
+/// One call of a batch.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchCall {
+    /// `Toolkit.Tool`.
+    #[serde(alias = "tool_name", alias = "name")]
+    pub tool: String,
+    /// As the tool's schema says. What is no object is this call's own mistake.
+    #[serde(default = "no_arguments")]
+    pub arguments: Value,
+}
+
+fn no_arguments() -> Value {
+    Value::Object(Map::new())
+}
+
+/// What `GET /api/v1/tools/executions/{id}` says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExecutionState {
+    /// Names the call.
+    pub execution_id: String,
+    /// `Toolkit.Tool`.
+    pub tool_name: String,
+    /// How far it is.
+    pub status: ExecutionStatus,
+    /// What the tool said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Why it said nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorDetail>,
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionStatus {
+    /// Under way.
+    Processing,
+    /// The tool has answered.
+    Success,
+    /// It has not.
+    Failed,
+}
+
+/// The body of `POST /api/v1/tools`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterRequest {
+    /// `Toolkit.Tool`, of letters, digits and underscores.
+    pub name: String,
+    /// For people and models.
+    pub description: String,
+    /// JSON Schema (draft 2020-12) of the arguments, of type object. An Arcade tool that is known may do without.
+    #[serde(default, alias = "parameters", skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Value>,
+    /// JSON Schema of the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// Of the definition; `1` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What runs it; by default what `http`, `url` or `arcade` say.
+    #[serde(default, alias = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<RegisteredKind>,
+    /// The endpoint of an HTTP tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpEndpoint>,
+    /// Short for `http.url`.
+    #[serde(default, alias = "endpoint", skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Short for `http.method`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Short for `http.headers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, String>>,
+    /// The tool of Arcade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arcade: Option<ArcadeEndpoint>,
+    /// What a call may take.
+    #[serde(default)]
+    pub limits: LimitsRequest,
+}
+
+/// What runs a registered tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisteredKind {
+    /// A tool of Arcade.
+    Arcade,
+    /// An HTTP endpoint.
+    Http,
+}
+
+/// The endpoint of an HTTP tool.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpEndpoint {
+    /// Absolute, `http` or `https`; judged as the web tool's are.
+    #[serde(alias = "endpoint")]
+    pub url: String,
+    /// `GET` by default, of `GET`, `POST`, `PUT`, `PATCH` and `DELETE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Sent with every call, never shown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Where the arguments go; into the query string of `GET` and `DELETE` by default, else into the body as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments_in: Option<ArgumentsIn>,
+    /// Whether a call may be made twice; by default true of `GET`, `PUT` and `DELETE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// Short for `limits.timeout_seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
+    /// Where a person consents, for an endpoint that acts for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuthClient>,
+}
+
+/// Where the arguments of an HTTP tool go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArgumentsIn {
+    /// Into the query string.
+    Query,
+    /// Into the body.
+    #[serde(alias = "body")]
+    Json,
+}
+
+/// An OAuth client of the engine's at the service behind an HTTP tool.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthClient {
+    /// Where the person is sent.
+    pub authorization_url: String,
+    /// Where the code is traded.
+    pub token_url: String,
+    /// The client there.
+    pub client_id: String,
+    /// Its secret, where it has one; never shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+    /// What is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+}
+
+/// The tool of Arcade behind a registered one.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArcadeEndpoint {
+    /// As Arcade knows it; the registered name by default.
+    #[serde(default, alias = "tool", skip_serializing_if = "Option::is_none")]
+    pub tool_name: Option<String>,
+}
+
+/// What a call of a registered tool may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsRequest {
+    /// Over 0, at most 300; the engine's own limit by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
+    /// At least 1; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_minute: Option<u32>,
+    /// 1 to 1,024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent: Option<u32>,
+    /// Of a result, as JSON: 1 to 1 MiB, the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
 }
 
 /// What a tool is, as `GET /api/v1/tools` says.
@@ -298,8 +499,83 @@ pub struct ToolDefinition {
     pub description: String,
     /// JSON Schema of the arguments.
     pub input_schema: Value,
+    /// JSON Schema of the result, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
     /// Of the definition.
     pub version: String,
+    /// Versions that were registered, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<String>,
+    /// What runs it.
+    pub kind: ToolKind,
+    /// Whether the caller may use it at once; else a person's consent or a secret is missing.
+    pub requirements_met: bool,
+    /// What a call may take.
+    pub limits: ToolLimits,
+    /// What the caller's tenant has made of it since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ToolUsage>,
+    /// The endpoint, for administrators; what may be secret is masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Value>,
+}
+
+/// What runs a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolKind {
+    /// The engine.
+    BuiltIn,
+    /// Arcade.
+    Arcade,
+    /// An HTTP endpoint.
+    Http,
+}
+
+/// What a call of a tool may take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ToolLimits {
+    /// Of one call.
+    pub timeout_seconds: f64,
+    /// Of a result.
+    pub max_bytes: u64,
+    /// Of a result, for SQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rows: Option<u64>,
+    /// Calls a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_minute: Option<u32>,
+    /// Calls at once.
+    pub max_concurrent: u32,
+}
+
+/// What was made of a tool.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ToolUsage {
+    /// Calls that ran, failed ones included.
+    pub calls: u64,
+    /// Calls that ran and failed.
+    pub failures: u64,
+    /// Calls that were refused before they ran.
+    pub refusals: u64,
+    /// Of the calls that ran: their mean, and p50 and p95 of the latest 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<ToolLatency>,
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<String>,
+}
+
+/// How long calls took, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ToolLatency {
+    /// Of all.
+    pub mean: f64,
+    /// The median of the latest.
+    pub p50: f64,
+    /// The 95th percentile of the latest.
+    pub p95: f64,
 }
 
 /// One event of the audit log.

@@ -63,10 +63,31 @@ pub(crate) enum Command {
     Database(DatabaseCommand),
     /// Hunts a validator of statements, paths or URLs for bypasses, refusals of legitimate use, crashes and stalls
     Fuzz(FuzzArgs),
+    /// What another size or another eviction of the answer cache would have saved
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Repeats a run's verdict and exit code
     Verdict {
         /// A `verdict.json`
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Replays what an engine wrote to the file of `FACT_CACHE_TRACE`
+    Replay {
+        /// The trace
+        trace: PathBuf,
+        /// Sizes to try; by default parts of what all distinct answers take
+        #[arg(long, env = "FACT_CACHE_REPLAY_MAX_BYTES", value_delimiter = ',')]
+        max_bytes: Vec<u64>,
+        /// How long an answer is kept
+        #[arg(long, env = "FACT_CACHE_REPLAY_TTL_SECONDS", default_value_t = 3600)]
+        ttl_seconds: u64,
+        /// For people or for programs
+        #[arg(long, env = "FACT_CACHE_REPLAY_FORMAT", default_value = "text")]
+        format: Format,
     },
 }
 

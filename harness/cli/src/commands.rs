@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod cache;
 mod config;
 mod database;
 mod fuzz;
@@ -63,6 +64,7 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Audit(AuditCommand::Verify(args)) => audit::verify(args).await,
         Command::Database(DatabaseCommand::Triggers { table }) => database::triggers(&table),
         Command::Fuzz(args) => fuzz::fuzz(args).await,
+        Command::Cache(command) => cache::cache(command),
         Command::Verdict { file } => saved::verdict(&file),
     }
 }

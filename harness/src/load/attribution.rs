@@ -6,6 +6,7 @@ use super::{HitCost, Measured};
 use fact_mocks::journal::{Entry, Upstream};
 use fact_reports::run::{Class, Cost, Histogram, Load};
 use hdrhistogram::Histogram as Hdr;
+use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap};
 
 /// The histograms reach to an hour; anything longer counts as that.
@@ -18,6 +19,10 @@ pub struct Context {
     pub description: String,
     /// Requests of the plan.
     pub planned: u64,
+    /// What the answers of each class have to be.
+    pub answers: IndexMap<String, String>,
+    /// Statuses that will do while an upstream is broken.
+    pub excused: Vec<u16>,
     /// The question that all hoped-for hits ask.
     pub repeated_question: Option<String>,
     /// Seconds of processor time of the target, where it can be read.
@@ -62,7 +67,10 @@ pub fn measure(
             .collect(),
         None => Vec::new(),
     };
-    let mut measured = Measured::default();
+    let mut measured = Measured {
+        wrong: (!context.answers.is_empty()).then_some(0),
+        ..Measured::default()
+    };
     let mut times: BTreeMap<String, Times> = BTreeMap::new();
     for request in sent {
         let own_entries = match by_nonce.get(request.planned.nonce.as_str()) {
@@ -70,8 +78,16 @@ pub fn measure(
             None if request.planned.class == "hit" => overlapping(&shared, request),
             None => Vec::new(),
         };
-        let (class, failure) = classify(request, &own_entries);
+        let (class, mut failure) = classify(request, &own_entries);
+        if failure.is_none() && is_wrong(request, context) {
+            *measured.wrong.get_or_insert(0) += 1;
+            failure = Some(WRONG.to_owned());
+        }
         if !request.planned.measured {
+            continue;
+        }
+        if matches!(&request.answer, Ok((status, _)) if context.excused.contains(status)) {
+            measured.excused += 1;
             continue;
         }
         measured.measured += 1;
@@ -206,6 +222,24 @@ fn classify(request: &Sent, entries: &[&Entry]) -> (String, Option<String>) {
             Some("a question never asked before was answered without Claude".to_owned()),
         ),
     }
+}
+
+/// The failure of a request whose answer is not what it has to be.
+pub const WRONG: &str = "a wrong answer";
+
+fn is_wrong(request: &Sent, context: &Context) -> bool {
+    let (Some(pattern), Ok((_, body))) =
+        (context.answers.get(&request.planned.class), &request.answer)
+    else {
+        return false;
+    };
+    let response = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let response = response.as_ref().and_then(|body| body["response"].as_str());
+    let text = match (request.planned.class.as_str(), response) {
+        ("tool", _) => String::from_utf8_lossy(body).into_owned(),
+        (_, response) => response.unwrap_or_default().to_owned(),
+    };
+    !crate::expect::matches(pattern, &text)
 }
 
 /// Nanoseconds that at least one of the chosen entries covers.
@@ -381,6 +415,8 @@ mod tests {
         Context {
             description: String::new(),
             planned: 0,
+            answers: IndexMap::new(),
+            excused: Vec::new(),
             repeated_question: Some("q".into()),
             target_cpu_seconds: None,
             target_peak_bytes: None,
@@ -410,6 +446,28 @@ mod tests {
         let measured = measure(&[sent("miss", "nonce-a", 0, 9, ANSWER)], &[], &context()).unwrap();
         assert_eq!((measured.measured, measured.succeeded), (1, 0));
         assert_eq!(measured.response_ns["miss"], [duration_ns(TIMEOUT)]);
+    }
+
+    #[test]
+    fn a_wrong_answer_is_counted_and_an_excused_status_is_no_failure() {
+        let mut broken = sent("hit", "nonce-c", 500, 600, "{}");
+        broken.answer = Ok((503, Bytes::from_static(b"{}")));
+        let requests = [
+            sent("hit", "nonce-a", 100, 200, ANSWER),
+            sent("hit", "nonce-b", 300, 400, r#"{"response":"y"}"#),
+            broken,
+        ];
+        let context = Context {
+            answers: IndexMap::from([("hit".to_owned(), "x*".to_owned())]),
+            excused: vec![503],
+            ..context()
+        };
+        let measured = measure(&requests, &[claude("q", None, 110, 190)], &context).unwrap();
+        assert_eq!(
+            (measured.wrong, measured.excused, measured.measured),
+            (Some(1), 1, 2)
+        );
+        assert_eq!(measured.succeeded, 1);
     }
 
     #[test]

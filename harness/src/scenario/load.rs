@@ -21,6 +21,12 @@ pub struct Load {
     pub warm_up: Option<Millis>,
     /// The share of each class: `hit`, `miss`, `tool`.
     pub mix: IndexMap<String, Percent>,
+    /// What the answers of each class have to be, `*` standing for any characters; for `tool`, the whole body.
+    #[serde(default)]
+    pub answers: IndexMap<String, String>,
+    /// Statuses that will do while an upstream is broken: they count neither as success nor as failure.
+    #[serde(default)]
+    pub excused: Vec<u16>,
     /// The question that is asked again and again.
     #[serde(default)]
     pub hit: Option<Ask>,

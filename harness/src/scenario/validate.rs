@@ -12,7 +12,7 @@ type Wrong = (String, String);
 /// Checks one scenario.
 pub(super) fn scenario(scenario: &Scenario) -> Result<(), Wrong> {
     identity(scenario)?;
-    for step in &scenario.steps {
+    for step in scenario.steps.iter().chain(&scenario.then) {
         let client = match &step.verb {
             Verb::Ask(ask) => Some(&ask.client),
             Verb::Execute(execute) => Some(&execute.client),

@@ -212,12 +212,13 @@ impl Message {
             let body = serde_json::to_vec(&self.shown()).unwrap_or_default();
             return Answer::new(200, "application/json", body);
         }
-        let events = self.events();
-        let last = u32::try_from(events.len() - 1).unwrap_or(1).max(1);
+        let Events { bytes, ends } = self.events();
+        let bytes = Bytes::from(bytes);
+        let last = u32::try_from(ends.len() - 1).unwrap_or(1).max(1);
         let paced = delays.total.is_some() || delays.tokens_per_second.is_some();
-        let mut spoken = 0;
-        let chunks = events.into_iter().zip(0_u32..).map(|(event, index)| {
-            spoken += event.tokens;
+        let (mut spoken, mut start) = (0, 0);
+        let chunks = ends.into_iter().zip(0_u32..).map(|((end, tokens), index)| {
+            spoken += tokens;
             let at = match delays.total {
                 _ if !paced || index == 0 => Duration::ZERO,
                 Some(total) => {
@@ -226,49 +227,40 @@ impl Message {
                 }
                 None => delays.first_byte + speaking(spoken, delays),
             };
-            let bytes = written(&event.data);
+            let bytes = bytes.slice(std::mem::replace(&mut start, end)..end);
             Chunk { at, bytes }
         });
         Answer::events(chunks.collect())
     }
 
-    fn events(&self) -> Vec<Event> {
+    fn events(&self) -> Events {
         let mut start = self.json();
         start["content"] = json!([]);
         start["stop_reason"] = Value::Null;
         start["stop_sequence"] = Value::Null;
         start["usage"]["output_tokens"] = json!(1);
-        let mut events = vec![Event::of(
-            json!({"type": "message_start", "message": start}),
-        )];
+        let mut events = Events::default();
+        events.push(&json!({"type": "message_start", "message": start}));
         for (index, block) in self.content.iter().enumerate() {
-            let (opening, deltas) = deltas(block);
-            events.push(Event::of(
-                json!({"type": "content_block_start", "index": index, "content_block": opening}),
-            ));
+            events.push(
+                &json!({"type": "content_block_start", "index": index, "content_block": opening(block)}),
+            );
             if index == 0 {
-                events.push(Event::of(json!({"type": "ping"})));
+                events.push(&json!({"type": "ping"}));
             }
-            for (delta, tokens) in deltas {
-                events.push(Event {
-                    data: json!({"type": "content_block_delta", "index": index, "delta": delta}),
-                    tokens,
-                });
-            }
-            events.push(Event::of(
-                json!({"type": "content_block_stop", "index": index}),
-            ));
+            events.push_deltas(index, block);
+            events.push(&json!({"type": "content_block_stop", "index": index}));
         }
         let mut usage = json!(self.used.usage);
         if let Some(details) = self.details() {
             usage["output_tokens_details"] = json!(details);
         }
-        events.push(Event::of(json!({
+        events.push(&json!({
             "type": "message_delta",
             "delta": {"stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence},
             "usage": usage,
-        })));
-        events.push(Event::of(json!({"type": "message_stop"})));
+        }));
+        events.push(&json!({"type": "message_stop"}));
         events
     }
 }
@@ -328,43 +320,87 @@ impl Said {
     }
 }
 
-/// An event and how many tokens it brings.
-struct Event {
-    data: Value,
-    tokens: u64,
+/// The events of a stream as they are written, one after another.
+#[derive(Default)]
+struct Events {
+    bytes: Vec<u8>,
+    /// Where each ends, and how many tokens it brings.
+    ends: Vec<(usize, u64)>,
 }
 
-impl Event {
-    fn of(data: Value) -> Self {
-        Self { data, tokens: 0 }
+impl Events {
+    fn push(&mut self, event: &Value) {
+        self.bytes.extend_from_slice(&written(event));
+        self.ends.push((self.bytes.len(), 0));
+    }
+
+    fn push_deltas(&mut self, index: usize, block: &Value) {
+        if let Some(text) = block["text"].as_str() {
+            for text in pieces(text) {
+                self.push_delta(index, tokens(text.len()), Delta::TextDelta { text });
+            }
+        } else if let Some(thinking) = block["thinking"].as_str() {
+            for thinking in pieces(thinking) {
+                let spoken = tokens(thinking.len());
+                self.push_delta(index, spoken, Delta::ThinkingDelta { thinking });
+            }
+            let signature = block["signature"].as_str().unwrap_or_default();
+            self.push_delta(index, 0, Delta::SignatureDelta { signature });
+        } else {
+            for partial_json in &fragments(&block["input"]) {
+                let spoken = tokens(partial_json.len());
+                self.push_delta(index, spoken, Delta::InputJsonDelta { partial_json });
+            }
+        }
+    }
+
+    fn push_delta(&mut self, index: usize, tokens: u64, delta: Delta<'_>) {
+        let event = DeltaEvent {
+            kind: "content_block_delta",
+            index,
+            delta,
+        };
+        self.bytes
+            .extend_from_slice(b"event: content_block_delta\ndata: ");
+        if let Err(error) = serde_json::to_writer(&mut self.bytes, &event) {
+            tracing::error!(%error, "a delta cannot be written");
+        }
+        self.bytes.extend_from_slice(b"\n\n");
+        self.ends.push((self.bytes.len(), tokens));
     }
 }
 
-/// A block as it opens, and its deltas with their tokens.
-fn deltas(block: &Value) -> (Value, Vec<(Value, u64)>) {
+/// A delta as it is written; a stream has so many that each goes straight to its bytes.
+#[derive(Serialize)]
+struct DeltaEvent<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    index: usize,
+    delta: Delta<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the names of the API")]
+enum Delta<'a> {
+    TextDelta { text: &'a str },
+    ThinkingDelta { thinking: &'a str },
+    SignatureDelta { signature: &'a str },
+    InputJsonDelta { partial_json: &'a str },
+}
+
+/// A block as it opens.
+fn opening(block: &Value) -> Value {
     let mut opening = block.clone();
-    if let Some(text) = block["text"].as_str() {
-        opening["text"] = json!("");
-        let deltas = pieces(text).map(|piece| {
-            (
-                json!({"type": "text_delta", "text": piece}),
-                tokens(piece.len()),
-            )
-        });
-        return (opening, deltas.collect());
+    for field in ["text", "thinking", "signature"] {
+        if block[field].is_string() {
+            opening[field] = json!("");
+        }
     }
-    if let Some(thinking) = block["thinking"].as_str() {
-        opening["thinking"] = json!("");
-        opening["signature"] = json!("");
-        let deltas = pieces(thinking).map(|piece| {
-            let delta = json!({"type": "thinking_delta", "thinking": piece});
-            (delta, tokens(piece.len()))
-        });
-        let signature = json!({"type": "signature_delta", "signature": block["signature"]});
-        return (opening, deltas.chain([(signature, 0)]).collect());
+    if block["type"] == "tool_use" {
+        opening["input"] = json!({});
     }
-    opening["input"] = json!({});
-    (opening, input_deltas(&block["input"]))
+    opening
 }
 
 /// How long so many tokens take to say.
@@ -394,7 +430,7 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// An empty fragment first, then one key with its value at a time.
-fn input_deltas(input: &Value) -> Vec<(Value, u64)> {
+fn fragments(input: &Value) -> Vec<String> {
     let mut fragments = vec![String::new()];
     if let Some(fields) = input.as_object().filter(|fields| !fields.is_empty()) {
         let last = fields.len() - 1;
@@ -405,15 +441,6 @@ fn input_deltas(input: &Value) -> Vec<(Value, u64)> {
         }
     }
     fragments
-        .into_iter()
-        .map(|fragment| {
-            let spoken = tokens(fragment.len());
-            (
-                json!({"type": "input_json_delta", "partial_json": fragment}),
-                spoken,
-            )
-        })
-        .collect()
 }
 
 #[cfg(test)]

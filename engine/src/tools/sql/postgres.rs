@@ -241,9 +241,7 @@ async fn follow(
     changes: broadcast::Sender<Change>,
 ) {
     loop {
-        while let Ok(Some(notification)) = listener.try_recv().await {
-            drop(changes.send(Change::Table(notification.payload().to_owned())));
-        }
+        hear(&mut listener, &changes).await;
         drop(changes.send(Change::Everything));
         loop {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -256,12 +254,42 @@ async fn follow(
     }
 }
 
+/// Tells what changes until the connection is lost. One that has gone silent is lost too: nobody would be told of a
+/// change, and what was read before it would be served for ever.
+async fn hear(listener: &mut PgListener, changes: &broadcast::Sender<Change>) {
+    const SILENCE: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_millis(600);
+    loop {
+        match tokio::time::timeout(SILENCE, listener.try_recv()).await {
+            Ok(Ok(Some(notification))) => {
+                drop(changes.send(Change::Table(notification.payload().to_owned())));
+            }
+            Ok(_) => return,
+            Err(_) => {
+                let asked = tokio::time::timeout(PATIENCE, listener.execute("SELECT 1")).await;
+                if !matches!(asked, Ok(Ok(_))) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 impl Postgres {
+    /// Whether it answers. A connection that an earlier outage has broken is no answer: another is tried.
     pub(super) async fn ping(&self) -> bool {
-        let asked = self.probe.execute("SELECT 1");
-        tokio::time::timeout(Duration::from_secs(1), asked)
-            .await
-            .is_ok_and(|answer| answer.is_ok())
+        const PATIENCE: Duration = Duration::from_millis(500);
+        for _ in 0..2 {
+            let asked = async {
+                let mut connection = self.probe.acquire().await?;
+                connection.close_on_drop();
+                connection.ping().await
+            };
+            if matches!(tokio::time::timeout(PATIENCE, asked).await, Ok(Ok(()))) {
+                return true;
+            }
+        }
+        false
     }
 
     pub(super) async fn run(
