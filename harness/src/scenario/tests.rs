@@ -131,7 +131,7 @@ fn what_types_cannot_say_is_checked_too() {
     41 |   mix: { hit: 70%, miss: 15%, tool: 5% }
        |   ^^^
 
-    cache.yaml:46:3: unknown gate `hit.q95`; gates are `hit`, `miss` or `tool` with `.p50 .p90 .p95 .p99`, `success`, `cost.reduction.hit`
+    cache.yaml:46:3: unknown gate `hit.q95`; gates are `hit`, `miss` or `tool` with `.p50 .p90 .p95 .p99`, `success`, `answered`, `wrong`, `cost.reduction.hit`
        |
     46 |   hit.q95: "<= 50ms"
        |   ^^^^^^^
