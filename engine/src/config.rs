@@ -1,9 +1,18 @@
-//! What the environment means: read once, checked whole, all mistakes in one message.
+//! What flags, environment and file mean: read once, checked whole, all mistakes in one message.
+
+mod settings;
+mod sources;
+#[cfg(test)]
+mod tests;
 
 pub use crate::tools::web::WebConfig;
+pub use settings::{SETTINGS, Setting, Takes, schema};
+pub use sources::{Origin, Sources};
+
 use fact_guard::url::Pair;
 use secrecy::SecretString;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,9 +68,32 @@ pub struct Config {
     pub token_format: TokenFormat,
     /// A key that signs tokens is replaced after so long.
     pub signing_key_lives: Duration,
-
     /// Requests to Claude for one question.
     pub max_turns: u32,
+    /// How the log is written.
+    pub log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// A setting as it is in force, for people: secrets are masked.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Shown {
+    /// In the file.
+    pub key: &'static str,
+    /// In the environment.
+    pub variable: &'static str,
+    /// Masked where it is secret; nothing where it is not set.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
 /// What to do about a database role that may do more than read.
@@ -117,6 +149,55 @@ pub struct Client {
     pub tools: Option<Vec<String>>,
 }
 
+/// What a token may be for.
+const SCOPES: [&str; 5] = ["query", "tools", "cache", "metrics", "admin"];
+
+impl Client {
+    /// What is wrong with it.
+    fn mistakes(&self) -> Vec<String> {
+        use secrecy::ExposeSecret as _;
+        let mut wrong = Vec::new();
+        for (name, value) in [
+            ("id", self.id.as_str()),
+            ("tenant", &self.tenant),
+            ("secret", self.secret.expose_secret()),
+        ] {
+            if value.trim().is_empty() {
+                wrong.push(format!("`{name}` is empty"));
+            } else if value.chars().any(char::is_control) {
+                wrong.push(format!("`{name}` holds a control character"));
+            }
+        }
+        if self.scopes.is_empty() {
+            wrong.push(format!("it has no scope; there are {}", SCOPES.join(", ")));
+        }
+        for scope in self
+            .scopes
+            .iter()
+            .filter(|scope| !SCOPES.contains(&scope.as_str()))
+        {
+            wrong.push(format!(
+                "there is no scope `{}`; there are {}",
+                scope.escape_debug(),
+                SCOPES.join(", ")
+            ));
+        }
+        if self.rate_per_minute == Some(0) {
+            wrong.push("`rate_per_minute` is 0; leave it out for no limit".to_owned());
+        }
+        for (name, list) in [("tables", &self.tables), ("tools", &self.tools)] {
+            if list
+                .iter()
+                .flatten()
+                .any(|entry| entry.trim().is_empty() || entry.contains('\0'))
+            {
+                wrong.push(format!("`{name}` has an empty entry"));
+            }
+        }
+        wrong
+    }
+}
+
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClientsFile {
@@ -145,11 +226,43 @@ impl std::error::Error for Mistakes {}
 impl Config {
     /// Reads the contract's variables through `get`.
     pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
-        let mut reader = Reader {
-            get,
-            mistakes: Vec::new(),
+        Self::from_sources(&Sources::new(&[], get, None))
+    }
+
+    /// Reads everything that was given.
+    pub fn from_sources(sources: &Sources) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(sources);
+        let config = Self::read(&mut reader);
+        if reader.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(Mistakes(reader.mistakes))
+        }
+    }
+
+    /// Every setting as it is in force, also where something is wrong with it.
+    pub fn show(sources: &Sources) -> Vec<Shown> {
+        let mut reader = Reader::new(sources);
+        Self::read(&mut reader);
+        let defaults = reader.defaults.into_inner();
+        let shown = |setting: &Setting| {
+            let given = sources.get(setting.variable);
+            let default = defaults.get(setting.variable).map(String::as_str);
+            let value = given.map(|(value, _)| value).or(default);
+            Shown {
+                key: setting.key,
+                variable: setting.variable,
+                value: value
+                    .filter(|value| !value.is_empty())
+                    .map(|value| setting.masked(value)),
+                origin: given.map_or(Origin::Default, |(_, origin)| origin.clone()),
+            }
         };
-        let config = Self {
+        SETTINGS.iter().map(shown).collect()
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
             listen: reader.parsed(
                 "FACT_LISTEN",
                 "127.0.0.1:18080",
@@ -165,7 +278,7 @@ impl Config {
             role_check: reader.role_check(),
             state_dir: PathBuf::from(reader.text("FACT_STATE_DIR", "fact-state")),
             state_url: reader.state_url(),
-            audit_keep: None,
+            audit_keep: reader.days("FACT_AUDIT_KEEP_DAYS"),
             file_roots: reader.roots(),
             web: WebConfig {
                 listed: reader.web_allow(),
@@ -182,33 +295,52 @@ impl Config {
                 "a number of bytes",
             ),
             cache_trace: reader.value("FACT_CACHE_TRACE").map(PathBuf::from),
-            request_timeout: reader.seconds("FACT_REQUEST_TIMEOUT_SECONDS", 30),
-            tool_timeout: reader.seconds("FACT_TOOL_TIMEOUT_SECONDS", 10),
-            token_ttl: reader.seconds("FACT_TOKEN_TTL_SECONDS", 3600),
+            request_timeout: reader.some_seconds("FACT_REQUEST_TIMEOUT_SECONDS", 30),
+            tool_timeout: reader.some_seconds("FACT_TOOL_TIMEOUT_SECONDS", 10),
+            token_ttl: reader.some_seconds("FACT_TOKEN_TTL_SECONDS", 3600),
             token_format: reader.token_format(),
-            signing_key_lives: reader.days("FACT_SIGNING_KEY_DAYS", 30),
-            max_turns: reader.parsed("FACT_MAX_TURNS", "8", "a number of turns"),
-        };
-        if reader.mistakes.is_empty() {
-            Ok(config)
-        } else {
-            Err(Mistakes(reader.mistakes))
+            signing_key_lives: reader.key_days(),
+            max_turns: reader.turns(),
+            log_format: reader.log_format(),
         }
     }
 }
 
-struct Reader<G> {
-    get: G,
+/// No time is longer than ten years.
+const MOST_SECONDS: u64 = 315_360_000;
+/// Requests to Claude for one question.
+const MOST_TURNS: u32 = 1_000;
+
+struct Reader<'a> {
+    sources: &'a Sources,
     mistakes: Vec<String>,
+    /// Of all settings that were asked for; empty where there is none.
+    defaults: RefCell<BTreeMap<String, String>>,
 }
 
-impl<G: Fn(&str) -> Option<String>> Reader<G> {
+impl<'a> Reader<'a> {
+    fn new(sources: &'a Sources) -> Self {
+        Self {
+            sources,
+            mistakes: sources.mistakes.clone(),
+            defaults: RefCell::default(),
+        }
+    }
+
     fn value(&self, name: &str) -> Option<String> {
-        (self.get)(name).filter(|value| !value.trim().is_empty())
+        self.defaults
+            .borrow_mut()
+            .entry(name.to_owned())
+            .or_default();
+        self.sources.get(name).map(|(value, _)| value.to_owned())
     }
 
     fn text(&self, name: &str, default: &str) -> String {
-        self.value(name).unwrap_or_else(|| default.to_owned())
+        let value = self.value(name).unwrap_or_else(|| default.to_owned());
+        self.defaults
+            .borrow_mut()
+            .insert(name.to_owned(), default.to_owned());
+        value
     }
 
     fn required(&mut self, name: &str, what: &str) -> String {
@@ -232,12 +364,81 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
     }
 
     fn seconds(&mut self, name: &str, default: u64) -> Duration {
-        Duration::from_secs(self.parsed(name, &default.to_string(), "a whole number of seconds"))
+        let seconds = self.parsed(name, &default.to_string(), "a whole number of seconds");
+        if seconds > MOST_SECONDS {
+            self.mistakes.push(format!(
+                "`{name}` is `{seconds}`: it takes at most ten years, {MOST_SECONDS}"
+            ));
+            return Duration::ZERO;
+        }
+        Duration::from_secs(seconds)
     }
 
-    fn days(&mut self, name: &str, default: u64) -> Duration {
-        let days: u64 = self.parsed(name, &default.to_string(), "a whole number of days");
-        Duration::from_secs(days.saturating_mul(24 * 3600))
+    /// More than none.
+    fn some_seconds(&mut self, name: &str, default: u64) -> Duration {
+        let before = self.mistakes.len();
+        let seconds = self.seconds(name, default);
+        if seconds.is_zero() && self.mistakes.len() == before {
+            self.mistakes
+                .push(format!("`{name}` is `0`: it takes at least one second"));
+        }
+        seconds
+    }
+
+    fn days(&mut self, name: &str) -> Option<Duration> {
+        let text = self.value(name)?;
+        let days = text.trim().parse::<u64>().ok();
+        let seconds = days
+            .filter(|days| *days > 0)
+            .and_then(|days| days.checked_mul(86_400));
+        if seconds.is_none() {
+            self.mistakes.push(format!(
+                "`{name}` is `{text}`: it takes a whole number of days, at least one"
+            ));
+        }
+        // Longer than that is for ever.
+        seconds
+            .filter(|seconds| *seconds <= MOST_SECONDS * 10)
+            .map(Duration::from_secs)
+    }
+
+    fn turns(&mut self) -> u32 {
+        let what = "a number of turns";
+        let before = self.mistakes.len();
+        let turns = self.parsed("FACT_MAX_TURNS", "8", what);
+        if !(1..=MOST_TURNS).contains(&turns) && self.mistakes.len() == before {
+            self.mistakes.push(format!(
+                "`FACT_MAX_TURNS` is `{turns}`: it takes {what} from 1 to {MOST_TURNS}"
+            ));
+        }
+        turns
+    }
+
+    fn log_format(&mut self) -> LogFormat {
+        match self.text("FACT_LOG_FORMAT", "text").as_str() {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => {
+                self.mistakes.push(format!(
+                    "`FACT_LOG_FORMAT` is `{other}`: it takes `text` or `json`"
+                ));
+                LogFormat::Text
+            }
+        }
+    }
+
+    fn key_days(&mut self) -> Duration {
+        let what = "a whole number of days";
+        let before = self.mistakes.len();
+        let days: u64 = self.parsed("FACT_SIGNING_KEY_DAYS", "30", what);
+        if !(1..=MOST_SECONDS / 86_400).contains(&days) && self.mistakes.len() == before {
+            self.mistakes.push(format!(
+                "`FACT_SIGNING_KEY_DAYS` is `{days}`: it takes {what} from 1 to {}",
+                MOST_SECONDS / 86_400
+            ));
+            return Duration::ZERO;
+        }
+        Duration::from_secs(days.saturating_mul(86_400))
     }
 
     fn rate_per_minute(&mut self) -> Option<u32> {
@@ -319,10 +520,18 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
 
     fn roots(&mut self) -> Vec<PathBuf> {
         let text = self.value("FACT_FILE_ROOTS").unwrap_or_default();
-        text.split(':')
+        let roots: Vec<PathBuf> = text
+            .split(':')
             .filter(|part| !part.is_empty())
             .map(PathBuf::from)
-            .collect()
+            .collect();
+        for root in roots.iter().filter(|root| !root.is_dir()) {
+            self.mistakes.push(format!(
+                "`FACT_FILE_ROOTS` names `{}`, which is no folder",
+                root.display()
+            ));
+        }
+        roots
     }
 
     fn web_allow(&mut self) -> Vec<Pair> {
@@ -368,12 +577,6 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
         let rate_of_all = self.rate_per_minute();
         let mut clients = self.clients();
         for client in &mut clients {
-            if client.rate_per_minute == Some(0) {
-                self.mistakes.push(format!(
-                    "`FACT_CLIENTS` gives the client `{}` a `rate_per_minute` of 0: it takes 1 or more",
-                    client.id
-                ));
-            }
             client.rate_per_minute = client.rate_per_minute.or(rate_of_all);
         }
         clients
@@ -401,6 +604,17 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
                             client.id
                         ));
                     }
+                    let wrong = client.mistakes();
+                    self.mistakes.extend(wrong.into_iter().map(|wrong| {
+                        format!(
+                            "`FACT_CLIENTS`, client `{}`: {wrong}",
+                            client.id.escape_debug()
+                        )
+                    }));
+                }
+                if file.clients.is_empty() {
+                    self.mistakes
+                        .push("`FACT_CLIENTS` names no client: nobody could ask".into());
                 }
                 file.clients
             }
@@ -434,32 +648,5 @@ impl Fallback for u64 {
 impl Fallback for u32 {
     fn fallback() -> Self {
         0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_mistakes_are_named_at_once() {
-        let environment = |name: &str| match name {
-            "FACT_LISTEN" => Some("nowhere".to_owned()),
-            "DATABASE_URL" => Some("mysql://x".to_owned()),
-            "FACT_CLIENTS" => Some("no-such-file.json".to_owned()),
-            _ => None,
-        };
-        let mistakes = Config::from_environment(environment).unwrap_err().0;
-        for name in [
-            "FACT_LISTEN",
-            "ANTHROPIC_API_KEY",
-            "DATABASE_URL",
-            "FACT_CLIENTS",
-        ] {
-            assert!(
-                mistakes.iter().any(|mistake| mistake.contains(name)),
-                "{name}: {mistakes:?}"
-            );
-        }
     }
 }

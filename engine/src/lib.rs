@@ -177,7 +177,15 @@ pub async fn serve(
         .await?;
     let executions = Executions::new(store.clone());
     let (cache, under_way) = (answering.cache.clone(), conversations.clone());
-    metrics.sample(move |metrics| gauges(metrics, &cache, under_way.len()));
+    let upstream = answering.tools.arcade.clone();
+    metrics.sample(move |metrics| {
+        gauges(metrics, &cache, under_way.len());
+        if let Some(arcade) = &upstream {
+            metrics
+                .breakers
+                .set(["arcade"], arcade.is_shut_off().into());
+        }
+    });
     let scheduling = tokio::spawn(overhead::measure_scheduling(metrics));
     let engine = http::Engine {
         answering,

@@ -113,6 +113,11 @@ impl Arcade {
             || (call.consent_is_enough && self.0.consents.has(person, &call.name))
     }
 
+    /// Whether nothing is sent for now.
+    pub fn is_shut_off(&self) -> bool {
+        self.0.breaker.is_open()
+    }
+
     /// Whether Arcade can be relied on: false while its breaker is open, or after a discovery that failed.
     pub fn health(&self) -> bool {
         self.0.discovered.load(Relaxed) && !self.0.breaker.is_open()

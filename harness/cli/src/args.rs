@@ -28,8 +28,11 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Replays scenarios against a target, judges, writes the report folder, prints the verdict
     Run(RunArgs),
-    /// The reference engine, configured by the environment
-    Serve,
+    /// The reference engine, configured by flags, the environment and a file
+    Serve(ConfigArgs),
+    /// The engine's configuration: show, schema
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// The Claude and Arcade mocks by themselves
     Mocks(MocksArgs),
     /// The scenarios: id, level, profile and title
@@ -249,6 +252,30 @@ pub(crate) enum Format {
     Text,
     /// For programs; carries `schema_version`
     Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// A TOML file; variables come before it. `fact config schema` says what it may hold
+    #[arg(long, value_name = "FILE", env = "FACT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the engine listens; comes before `FACT_LISTEN` and the file
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Prints every setting with its origin; secrets are masked
+    Show {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How it is printed
+        #[arg(long, env = "FACT_CONFIG_FORMAT", default_value = "text")]
+        format: Format,
+    },
+    /// Prints the JSON Schema of the configuration file
+    Schema,
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,6 +3,7 @@
 mod ask;
 mod audit;
 mod cache;
+mod config;
 mod database;
 mod fuzz;
 mod guard;
@@ -12,7 +13,7 @@ mod saved;
 mod scenario;
 mod serve;
 
-use crate::args::{Args, AuditCommand, Command, DatabaseCommand};
+use crate::args::{Args, AuditCommand, Command, ConfigCommand, DatabaseCommand};
 
 /// Exit codes, as the judging rules have them.
 pub(crate) mod code {
@@ -51,7 +52,9 @@ impl std::fmt::Display for Failure {
 pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
     match args.command {
         Command::Run(args) => run::run(args).await,
-        Command::Serve => serve::serve().await,
+        Command::Serve(args) => serve::serve(args).await,
+        Command::Config(ConfigCommand::Show { config, format }) => config::show(&config, format),
+        Command::Config(ConfigCommand::Schema) => config::schema(),
         Command::Mocks(args) => mocks::mocks(args).await,
         Command::List { paths } => scenario::list(&paths),
         Command::Scenario(command) => scenario::scenario(&command),

@@ -112,11 +112,14 @@ impl Remote {
 pub(crate) fn told(body: &Value) -> Option<String> {
     let error = body.get("error")?;
     let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-    let mut line = format!("{}: {}", text("code"), text("message"));
-    if let Some(trace) = error["trace_id"].as_str() {
-        line.push_str(&format!(" (trace {trace})"));
-    }
-    Some(line)
+    let trace = error["trace_id"].as_str();
+    let trace = trace.map(|trace| format!(" (trace {trace})"));
+    Some(format!(
+        "{}: {}{}",
+        text("code"),
+        text("message"),
+        trace.unwrap_or_default()
+    ))
 }
 
 impl Credentials<'_> {

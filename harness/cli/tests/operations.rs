@@ -313,3 +313,106 @@ async fn a_log_is_checked_over_http_and_what_was_touched_is_named() {
         Some(2)
     );
 }
+
+#[tokio::test]
+async fn lines_of_a_request_carry_its_trace_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, http) = (folder.path(), client());
+    prepare(folder);
+    std::fs::write(folder.join("fact.toml"), "[log]\nformat = 'json'\n").unwrap();
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let port = free_port();
+    let mut command = command(folder, port);
+    command.arg("--config").arg(folder.join("fact.toml"));
+    let child = command.stderr(log).spawn().unwrap();
+    let engine = Engine {
+        child,
+        base: format!("http://127.0.0.1:{port}"),
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while http
+        .get(format!("{}/api/v1/ready", engine.base))
+        .send()
+        .await
+        .is_err()
+    {
+        assert!(Instant::now() < deadline, "the engine is not ready");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let token: Value = log_in(&http, &engine.base, "s3cret-of-admin")
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let body = json!({ "arguments": { "path": "../up" } });
+    let reading = http
+        .post(format!(
+            "{}/api/v1/tools/FileSystem.ReadFile/execute",
+            engine.base
+        ))
+        .bearer_auth(token["access_token"].as_str().unwrap())
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+        .json(&body);
+    assert_eq!(reading.send().await.unwrap().status(), 403);
+    drop(engine);
+    let lines = std::fs::read_to_string(folder.join("log")).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let refused = lines
+        .iter()
+        .find(|line| line["message"] == "a tool call is refused");
+    assert_eq!(refused.unwrap()["span"]["trace_id"], trace, "{lines:?}");
+}
+
+#[test]
+fn the_configuration_is_shown_with_origins_and_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path());
+    let path = folder.path().join("fact.toml");
+    std::fs::write(
+        &path,
+        "[claude]\napi_key = 'sk-ant-secret'\n[limits]\nmax_turns = 3\n",
+    )
+    .unwrap();
+    let show = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_fact"))
+            .args(["config", "show", "--config", path.to_str().unwrap()])
+            .args(more)
+            .env_clear()
+            .env("DATABASE_URL", "sqlite:world.db")
+            .env("FACT_CLIENTS", folder.path().join("clients.json"))
+            .output()
+            .unwrap()
+    };
+    let seen = show(&["--format", "json"]);
+    assert!(seen.status.success(), "{}", text(&seen.stderr));
+    assert!(!text(&seen.stdout).contains("sk-ant"));
+    let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
+    assert_eq!(seen["schema_version"], 1);
+    let turns = seen["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|setting| setting["key"] == "limits.max_turns")
+        .unwrap();
+    assert_eq!(
+        (&turns["value"], &turns["origin"]["kind"]),
+        (&json!("3"), &json!("file"))
+    );
+    let wrong = show(&["--listen", "nowhere"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        text(&wrong.stderr).contains("`FACT_LISTEN` is `nowhere`"),
+        "{}",
+        text(&wrong.stderr)
+    );
+    let schema: Value = serde_json::from_slice(&fact(&["config", "schema"]).stdout).unwrap();
+    assert_eq!(
+        schema["properties"]["limits"]["properties"]["max_turns"]["type"],
+        "integer"
+    );
+}

@@ -146,7 +146,7 @@ impl Asking {
         let answer = self.remote.json(request).await?;
         match self.format {
             Format::Json => {
-                console::data(&json!({ "schema_version": 1, "answer": answer }).to_string())
+                console::data(&json!({ "schema_version": 1, "answer": answer }).to_string());
             }
             Format::Text => {
                 console::data(answer["response"].as_str().unwrap_or_default());

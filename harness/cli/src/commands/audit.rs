@@ -144,17 +144,16 @@ fn read(path: &Path) -> Result<Log, Failure> {
 }
 
 async fn fetched(args: &VerifyArgs) -> Result<Log, Failure> {
-    let remote = match &args.token {
-        Some(token) => Remote::with_token(&args.log, token)?,
-        None => {
-            let credentials = Credentials {
-                client: &args.client,
-                secret: args.secret.as_deref(),
-                clients: args.clients.as_deref(),
-                variable: "FACT_AUDIT_SECRET",
-            };
-            Remote::log_in(&args.log, &credentials).await?
-        }
+    let remote = if let Some(token) = &args.token {
+        Remote::with_token(&args.log, token)?
+    } else {
+        let credentials = Credentials {
+            client: &args.client,
+            secret: args.secret.as_deref(),
+            clients: args.clients.as_deref(),
+            variable: "FACT_AUDIT_SECRET",
+        };
+        Remote::log_in(&args.log, &credentials).await?
     };
     let mut log = Log::default();
     let mut path = "/api/v1/audit".to_owned();
