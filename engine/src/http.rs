@@ -290,11 +290,69 @@ fn is_too_long(error: &axum::Error) -> bool {
 
 /// The body as JSON of a known form.
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], trace: &Trace) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    let failed = |why: String| {
         Failure::new(
             ErrorCode::InvalidRequest,
-            format!("the body cannot be read: {error}"),
+            format!("the body cannot be read: {why}"),
         )
         .with(trace)
-    })
+    };
+    let read = serde_json::from_slice(bytes).map_err(|error| failed(error.to_string()))?;
+    // What is read as an object may also be a list of its fields' values to the library, but not to the contract.
+    if bytes.contains(&b'[')
+        && let Some(place) = serde_json::from_slice(bytes)
+            .ok()
+            .and_then(|value| list_for_object(&value))
+    {
+        return Err(failed(format!("{place} is a list and no object")));
+    }
+    Ok(read)
+}
+
+/// Where a request of the contract has a list in place of an object.
+fn list_for_object(request: &serde_json::Value) -> Option<String> {
+    const OBJECTS: [&str; 8] = [
+        "",
+        "/context",
+        "/cache_options",
+        "/criteria",
+        "/http",
+        "/http/oauth",
+        "/arcade",
+        "/limits",
+    ];
+    let is_list = |place: &str| {
+        request
+            .pointer(place)
+            .is_some_and(serde_json::Value::is_array)
+    };
+    let listed = OBJECTS.into_iter().find(|place| is_list(place));
+    if let Some(place) = listed {
+        return Some(format!("`{place}`"));
+    }
+    let calls = request.get("calls")?.as_array()?;
+    let call = calls.iter().position(serde_json::Value::is_array)?;
+    Some(format!("`/calls/{call}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_no_object() {
+        let read = |text: &str| {
+            let parsed: Result<fact_wire::QueryRequest, _> =
+                parse(text.as_bytes(), &Trace::new(String::new()));
+            parsed.is_ok()
+        };
+        assert!(read(r#"{"query":"a [b]"}"#));
+        for wrong in [
+            r#"["a"]"#,
+            r#"{"query":"a","context":["s"]}"#,
+            r#"{"query":"a","cache_options":[true]}"#,
+        ] {
+            assert!(!read(wrong), "{wrong}");
+        }
+    }
 }

@@ -2,7 +2,9 @@
 
 use crate::query::Progress;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Number;
 
 /// How the cache may be used for one question.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -22,8 +24,11 @@ pub struct CacheOptions {
     #[serde(default)]
     pub mode: CacheMode,
     /// No older answer is wanted.
-    #[schemars(range(max = 9_007_199_254_740_991_u64))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole"
+    )]
     pub max_age_seconds: Option<u64>,
 }
 
@@ -174,8 +179,34 @@ pub struct Criteria {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// Older than that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "whole"
+    )]
     pub older_than_seconds: Option<u64>,
+}
+
+/// A whole number as JSON has them: `5.0` is one, and none is too large.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked, and what is larger than any age counts as the largest"
+    )]
+    let whole = |number: f64| (number >= 0.0 && number.fract() == 0.0).then_some(number as u64);
+    let Some(number) = Option::<Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    number
+        .as_u64()
+        .or_else(|| number.as_f64().and_then(whole))
+        .map(Some)
+        .ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{number}` is no whole number of seconds, 0 or more"
+            ))
+        })
 }
 
 /// What became of an invalidation.

@@ -165,7 +165,11 @@ fn body(content: &Value, required: bool) -> Value {
 /// At least one criterion where only some answers are dropped, and none where all are.
 fn invalidation(generator: &mut SchemaGenerator) -> Value {
     schema::<InvalidationType>(generator);
-    let criteria = json!({ "allOf": [schema::<Criteria>(generator)], "minProperties": 1 });
+    let one = |name: &str, kind: &str| json!({ "required": [name], "properties": { name: { "type": kind } } });
+    let criteria = json!({
+        "allOf": [schema::<Criteria>(generator)],
+        "anyOf": [one("query", "string"), one("table", "string"), one("prefix", "string"), one("older_than_seconds", "integer")],
+    });
     let branch = |name: &str, criteria: Value, required: Value| {
         json!({
             "type": "object",
