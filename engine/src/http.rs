@@ -42,9 +42,27 @@ const COMPRESSED_FROM: u16 = 512;
 /// For a body, once its head is read.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What every handler may use.
+/// What every handler may use. It is handed on with every request, so that a copy has to cost nothing.
 #[derive(Debug, Clone)]
-pub(crate) struct Engine {
+pub(crate) struct Engine(Arc<Inner>);
+
+impl From<Inner> for Engine {
+    fn from(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+}
+
+impl std::ops::Deref for Engine {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// What an engine is made of.
+#[derive(Debug)]
+pub(crate) struct Inner {
     pub(crate) answering: Answering,
     pub(crate) auth: Arc<Auth>,
     pub(crate) audit: Audit,
@@ -53,9 +71,9 @@ pub(crate) struct Engine {
     pub(crate) sessions: Sessions,
     pub(crate) warming: Warming,
     /// Requests, by client.
-    pub(crate) limits: Arc<Limits<String>>,
+    pub(crate) limits: Limits<String>,
     /// Failed logins, by address and client.
-    pub(crate) logins: Arc<Limits<(IpAddr, Option<String>)>>,
+    pub(crate) logins: Limits<(IpAddr, Option<String>)>,
     pub(crate) started: Instant,
 }
 

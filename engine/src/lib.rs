@@ -187,7 +187,7 @@ pub async fn serve(
         }
     });
     let scheduling = tokio::spawn(overhead::measure_scheduling(metrics));
-    let engine = http::Engine {
+    let engine = http::Engine::from(http::Inner {
         answering,
         auth,
         audit,
@@ -195,10 +195,10 @@ pub async fn serve(
         queries: Queries::default(),
         sessions: Sessions::new(store),
         warming,
-        limits: Arc::default(),
-        logins: Arc::default(),
+        limits: limits::Limits::default(),
+        logins: limits::Limits::default(),
         started: Instant::now(),
-    };
+    });
     tracing::info!(%address, "serving");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = http::serve(listener, http::routes(engine), async move {
