@@ -26,6 +26,7 @@ fn lookup(criterion: &mut Criterion) {
         baseline_cost_usd: 0.0,
         tables: BTreeSet::new(),
         storable: true,
+        degraded: false,
         made_in_ms: 80.0,
     });
     let mut map = HashMap::new();

@@ -53,6 +53,8 @@ pub struct Stored {
     pub tables: BTreeSet<String>,
     /// False where a tool failed on the way.
     pub storable: bool,
+    /// Whether a source was down when it was made.
+    pub degraded: bool,
     /// How long it took to make.
     pub made_in_ms: f64,
 }
@@ -450,6 +452,7 @@ mod tests {
             baseline_cost_usd: 0.0,
             tables: tables.iter().map(ToString::to_string).collect(),
             storable: true,
+            degraded: false,
             made_in_ms: 1.0,
         })
     }

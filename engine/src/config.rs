@@ -32,6 +32,8 @@ pub struct Config {
     pub arcade: Option<(String, SecretString)>,
     /// The database behind the SQL tools.
     pub database_url: String,
+    /// Examples of questions and their statements, by the operator.
+    pub samples: Vec<serde_json::Value>,
     /// Whether a role with more rights ends the start.
     pub role_check: RoleCheck,
     /// Where grants, sessions, audit events and the like last.
@@ -294,6 +296,7 @@ impl Config {
                 "268435456",
                 "a number of bytes",
             ),
+            samples: reader.samples(),
             cache_trace: reader.value("FACT_CACHE_TRACE").map(PathBuf::from),
             request_timeout: reader.some_seconds("FACT_REQUEST_TIMEOUT_SECONDS", 30),
             tool_timeout: reader.some_seconds("FACT_TOOL_TIMEOUT_SECONDS", 10),
@@ -582,6 +585,42 @@ impl<'a> Reader<'a> {
         clients
     }
 
+    fn samples(&mut self) -> Vec<serde_json::Value> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            samples: Vec<Sample>,
+        }
+        #[derive(serde::Deserialize, serde::Serialize)]
+        #[serde(deny_unknown_fields)]
+        struct Sample {
+            question: String,
+            statement: String,
+        }
+        let Some(path) = self.value("FACT_SAMPLE_QUERIES") else {
+            return Vec::new();
+        };
+        let file: Option<File> = self.json("FACT_SAMPLE_QUERIES", &path);
+        let samples = file.map(|file| file.samples).unwrap_or_default();
+        samples
+            .iter()
+            .filter_map(|sample| serde_json::to_value(sample).ok())
+            .collect()
+    }
+
+    /// What the file at `path` says, which the setting `name` names.
+    fn json<T: serde::de::DeserializeOwned>(&mut self, name: &str, path: &str) -> Option<T> {
+        let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let file =
+            read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()));
+        file.map_err(|reason| {
+            self.mistakes.push(format!(
+                "`{name}` names `{path}`, which cannot be used: {reason}"
+            ));
+        })
+        .ok()
+    }
+
     fn clients(&mut self) -> Vec<Client> {
         let path = self.required(
             "FACT_CLIENTS",
@@ -590,41 +629,30 @@ impl<'a> Reader<'a> {
         if path.is_empty() {
             return Vec::new();
         }
-        let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-        let file = read.and_then(|text| {
-            serde_json::from_str::<ClientsFile>(&text).map_err(|error| error.to_string())
-        });
-        match file {
-            Ok(file) => {
-                let mut seen = BTreeSet::new();
-                for client in &file.clients {
-                    if !seen.insert(client.id.clone()) {
-                        self.mistakes.push(format!(
-                            "`FACT_CLIENTS` names the client `{}` twice",
-                            client.id
-                        ));
-                    }
-                    let wrong = client.mistakes();
-                    self.mistakes.extend(wrong.into_iter().map(|wrong| {
-                        format!(
-                            "`FACT_CLIENTS`, client `{}`: {wrong}",
-                            client.id.escape_debug()
-                        )
-                    }));
-                }
-                if file.clients.is_empty() {
-                    self.mistakes
-                        .push("`FACT_CLIENTS` names no client: nobody could ask".into());
-                }
-                file.clients
-            }
-            Err(reason) => {
+        let Some(ClientsFile { clients }) = self.json("FACT_CLIENTS", &path) else {
+            return Vec::new();
+        };
+        let mut seen = BTreeSet::new();
+        for client in &clients {
+            if !seen.insert(client.id.clone()) {
                 self.mistakes.push(format!(
-                    "`FACT_CLIENTS` names `{path}`, which cannot be used: {reason}"
+                    "`FACT_CLIENTS` names the client `{}` twice",
+                    client.id
                 ));
-                Vec::new()
             }
+            let wrong = client.mistakes();
+            self.mistakes.extend(wrong.into_iter().map(|wrong| {
+                format!(
+                    "`FACT_CLIENTS`, client `{}`: {wrong}",
+                    client.id.escape_debug()
+                )
+            }));
         }
+        if clients.is_empty() {
+            self.mistakes
+                .push("`FACT_CLIENTS` names no client: nobody could ask".into());
+        }
+        clients
     }
 }
 

@@ -98,7 +98,7 @@ pub async fn serve(
         url: config.database_url.clone(),
         role_check: config.role_check,
         tool_timeout: config.tool_timeout,
-        samples: Vec::new(),
+        samples: config.samples.clone(),
     })
     .await?;
     let files = if config.file_roots.is_empty() {
@@ -178,8 +178,10 @@ pub async fn serve(
     let executions = Executions::new(store.clone());
     let (cache, under_way) = (answering.cache.clone(), conversations.clone());
     let upstream = answering.tools.arcade.clone();
+    let claude = answering.claude.clone();
     metrics.sample(move |metrics| {
         gauges(metrics, &cache, under_way.len());
+        metrics.breakers.set(["claude"], (!claude.is_well()).into());
         if let Some(arcade) = &upstream {
             metrics
                 .breakers

@@ -109,7 +109,7 @@ pub async fn hunt(
     if config.subject != Subject::Sql {
         return Ok(places::hunt(&config, target, stop, show).await);
     }
-    let file = format!("fact_hunt_{:08x}", rand::random::<u32>());
+    let file = file_name();
     let data = Data {
         postgres_sql: world(&file),
         sqlite_sql: String::new(),
@@ -145,6 +145,13 @@ pub async fn hunt(
     server.stop().await;
     outcome?;
     Ok(book.close())
+}
+
+/// Of letters alone: a disguise draws by the letters that it meets, and a seed has to mean the same whatever the name is.
+fn file_name() -> String {
+    let letter = |digit: u8| char::from(b'a' + digit % 26);
+    let letters: String = rand::random::<[u8; 10]>().into_iter().map(letter).collect();
+    format!("fact_hunt_{letters}")
 }
 
 /// The canary's file lies on the server.
@@ -316,7 +323,6 @@ impl Hunter<'_> {
     ) -> Result<(), DatabaseError> {
         let (verdict, took) = self.ask(&case.text).await;
         let is_new = self.book.is_new(&verdict, &constructs(&case.text));
-        let slow_before = self.oracle.slow_runs;
         let family = case.family.unwrap_or("legitimate use");
         let stopped = matches!(&verdict, Verdict::Refuse(Some(rule)) if rule == target::STOPPED);
         if took > target::STALL && !stopped {
@@ -343,8 +349,9 @@ impl Hunter<'_> {
             }
             Verdict::Refuse(_) => {}
         }
-        // What is slow once is slow in a hundred changes.
-        if is_new && self.oracle.slow_runs == slow_before {
+        // What is slow once is slow in a hundred changes. Its family tells, and not the clock: a seed has to mean the same
+        // on a busy machine.
+        if is_new && !matches!(case.family, Some("cost" | "sleep")) {
             generator.keep(&case.text);
         }
         self.compare_with_plain(case, &verdict, show).await

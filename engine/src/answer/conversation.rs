@@ -263,6 +263,7 @@ impl Progress {
             baseline_cost_usd: self.baseline_cost_usd,
             tables: self.tables,
             storable: self.calls_failed == 0,
+            degraded: self.sources_down > 0,
             made_in_ms: self.began.elapsed().as_secs_f64() * 1e3,
         })
     }

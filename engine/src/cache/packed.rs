@@ -76,6 +76,7 @@ mod tests {
             baseline_cost_usd: 0.3,
             tables: ["public.companies".to_owned()].into(),
             storable: true,
+            degraded: false,
             made_in_ms: 80.0,
         });
         let packed = Packed::new(answer.clone());

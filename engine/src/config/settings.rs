@@ -219,6 +219,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long a token is good.",
     ),
     setting(
+        "FACT_SAMPLE_QUERIES",
+        "database.sample_queries",
+        Takes::Path,
+        "A file `{\"samples\":[{\"question\",\"statement\"}]}` of examples for `SQL.GetSampleQueries`.",
+    ),
+    setting(
         "FACT_CACHE_TRACE",
         "cache.trace",
         Takes::Path,

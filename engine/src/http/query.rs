@@ -312,6 +312,7 @@ fn answer(query_id: &str, model: &str, answered: &Answered, arrived: Instant) ->
             } else {
                 0.0
             },
+            degraded: answer.degraded,
         },
     }
 }

@@ -80,6 +80,17 @@ pub struct AnswerMetadata {
     pub baseline_cost_usd: f64,
     /// Of the baseline.
     pub cost_savings_percent: f64,
+    /// Whether a source of it was down, so that the answer may lack what stands there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub degraded: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Tokens as billed.

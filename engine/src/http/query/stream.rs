@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 use std::convert::Infallible;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Answers with events. What fails before the first byte is an ordinary error.
 pub(super) async fn answer(
@@ -97,6 +98,7 @@ impl Telling {
     }
 
     async fn end(self, made: Result<Answered, AnswerError>) -> Bytes {
+        let metrics = self.asking.engine.answering.metrics.clone();
         let mut events = Vec::new();
         if let Ok(answered) = &made
             && answered.answer.response != self.text
@@ -107,6 +109,7 @@ impl Telling {
         match self.asking.finish(made).await {
             Ok(body) => events.extend(done(&body)),
             Err(failure) => {
+                metrics.errors.fetch_add(1, Relaxed);
                 let body = serde_json::to_vec(&failure.body()).unwrap_or_default();
                 return event("error", &body).into();
             }
