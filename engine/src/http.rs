@@ -229,6 +229,30 @@ impl Engine {
         Ok(principal)
     }
 
+    /// For whom the token speaks: its own client, or whoever is named where it may. A refusal is audited.
+    pub(crate) async fn person(
+        &self,
+        principal: &Principal,
+        named: Option<String>,
+        resource: &str,
+        trace: &Trace,
+    ) -> Result<String, Failure> {
+        let client = &principal.client;
+        match named {
+            None => Ok(client.id.clone()),
+            Some(person) if person == client.id || client.act_as => Ok(person),
+            Some(_) => {
+                self.refused(&client.id, &client.tenant, resource, "auth.act-as", trace)
+                    .await;
+                Err(Failure::new(
+                    ErrorCode::Forbidden,
+                    "the token does not speak for this `user_id`",
+                )
+                .with(trace))
+            }
+        }
+    }
+
     async fn refused(
         &self,
         client_id: &str,
