@@ -162,14 +162,18 @@ fn fresh_trace() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// The trace id of a W3C `traceparent`.
+/// The trace id of a W3C `traceparent`; nothing where its rules call the header invalid.
 fn trace_of(header: &str) -> Option<String> {
-    let id = header.split('-').nth(1)?;
-    let hex = id.len() == 32
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    (hex && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
+    let hex = |part: &str, length: usize| {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        part.len() == length && part.bytes().all(digit)
+    };
+    let named = |part: &str, length| hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    let mut parts = header.split('-');
+    let (version, id, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    // Later versions may say more behind the flags.
+    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    (known && named(id, 32) && named(parent, 16) && hex(flags, 2)).then(|| id.to_owned())
 }
 
 impl Engine {
