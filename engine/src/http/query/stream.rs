@@ -104,9 +104,11 @@ impl Telling {
             // Whoever joined a conversation that is not streamed hears its text at the end.
             events = delta(self.turn + 1, &answered.answer.response);
         }
+        let metrics = self.asking.engine.answering.metrics.clone();
         match self.asking.finish(made).await {
             Ok(body) => events.extend(done(&body)),
             Err(failure) => {
+                metrics.count_error(failure.code());
                 let body = serde_json::to_vec(&failure.body()).unwrap_or_default();
                 return event("error", &body).into();
             }
