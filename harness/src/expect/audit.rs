@@ -8,6 +8,7 @@ use crate::world::World;
 use indexmap::IndexMap;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
 
 /// The sequence number of the newest event; 0 when there is none.
 pub(super) async fn newest(world: &World) -> Result<u64, String> {
@@ -95,7 +96,10 @@ fn hash(event: &Value) -> String {
     }
     let canonical = serde_json_canonicalizer::to_vec(&bare).unwrap_or_default();
     let digest: [u8; 32] = Sha256::digest(canonical).into();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// The newest first; the last is the one before them, where there is one.
