@@ -180,14 +180,18 @@ fn fresh_trace() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// The trace id of a W3C `traceparent`.
+/// The trace id of a W3C `traceparent`; nothing where its rules call the header invalid.
 fn trace_of(header: &str) -> Option<String> {
-    let id = header.split('-').nth(1)?;
-    let hex = id.len() == 32
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    (hex && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
+    let hex = |part: &str, length: usize| {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        part.len() == length && part.bytes().all(digit)
+    };
+    let named = |part: &str, length| hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    let mut parts = header.split('-');
+    let (version, id, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    // Later versions may say more behind the flags.
+    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    (known && named(id, 32) && named(parent, 16) && hex(flags, 2)).then(|| id.to_owned())
 }
 
 impl Engine {
@@ -245,6 +249,30 @@ impl Engine {
             }
         }
         Ok(principal)
+    }
+
+    /// For whom the token speaks: its own client, or whoever is named where it may. A refusal is audited.
+    pub(crate) async fn person(
+        &self,
+        principal: &Principal,
+        named: Option<String>,
+        resource: &str,
+        trace: &Trace,
+    ) -> Result<String, Failure> {
+        let client = &principal.client;
+        match named {
+            None => Ok(client.id.clone()),
+            Some(person) if person == client.id || client.act_as => Ok(person),
+            Some(_) => {
+                self.refused(&client.id, &client.tenant, resource, "auth.act-as", trace)
+                    .await;
+                Err(Failure::new(
+                    ErrorCode::Forbidden,
+                    "the token does not speak for this `user_id`",
+                )
+                .with(trace))
+            }
+        }
     }
 
     async fn refused(
@@ -315,7 +343,8 @@ fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], trace: &Trace) -> Result<
         )
         .with(trace)
     };
-    let read = serde_json::from_slice(bytes).map_err(|error| failed(error.to_string()))?;
+    let read =
+        serde_json::from_slice(bytes).map_err(|error| failed(without_texts(&error.to_string())))?;
     // What is read as an object may also be a list of its fields' values to the library, but not to the contract.
     if bytes.contains(&b'[')
         && let Some(place) = serde_json::from_slice(bytes)
@@ -325,6 +354,14 @@ fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], trace: &Trace) -> Result<
         return Err(failed(format!("{place} is a list and no object")));
     }
     Ok(read)
+}
+
+/// What the library says of a body, without the text in it that is of the wrong type: it may be a secret.
+fn without_texts(why: &str) -> String {
+    match (why.find("string \""), why.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => format!("{}string{}", &why[..from], &why[to + 1..]),
+        _ => why.to_owned(),
+    }
 }
 
 /// Where a request of the contract has a list in place of an object.
@@ -356,6 +393,38 @@ fn list_for_object(request: &serde_json::Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said_without_its_texts() {
+        let read: Result<fact_wire::QueryRequest, _> =
+            parse(br#""hun\"ter2""#, &Trace::new(String::new()));
+        let body = serde_json::to_string(&read.unwrap_err().body()).unwrap();
+        assert!(
+            body.contains("invalid type: string, expected") && !body.contains("ter2"),
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn a_trace_is_continued_where_its_header_is_valid() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for good in [
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        ] {
+            assert_eq!(trace_of(good).as_deref(), Some(id), "{good}");
+        }
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(trace_of(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_list_is_no_object() {

@@ -5,7 +5,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-use fact_wire::Tokens;
+use fact_wire::{ErrorCode, Tokens};
 use serde_json::{Map, Number, Value, json};
 use series::{BOUNDS, Snapshot};
 pub use series::{Family, Histogram};
@@ -138,6 +138,14 @@ impl Reading {
 }
 
 impl Metrics {
+    /// Counts an error that was told, in an answer or at the end of a stream.
+    pub fn count_error(&self, code: ErrorCode) {
+        self.errors.fetch_add(1, Relaxed);
+        let name = serde_json::to_value(code).unwrap_or_default();
+        self.errors_by_code
+            .add([name.as_str().unwrap_or("other")], 1);
+    }
+
     /// Adds what an answer was billed.
     #[expect(
         clippy::cast_possible_truncation,

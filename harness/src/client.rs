@@ -98,6 +98,11 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
+            // What comes is looked at as it comes.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
             .pool_max_idle_per_host(usize::MAX)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(TIMEOUT)

@@ -3,6 +3,7 @@
 
 mod audit;
 mod body;
+mod envelope;
 mod stream;
 mod upstream;
 
@@ -172,6 +173,7 @@ pub async fn judge(
                 error.has(&code.to_owned())
             })
         });
+        envelope::judge(&mut judge, seen, world);
     }
     if let Some(rule) = &expect.rule {
         let path = ["error", "details", "rule"];
@@ -180,15 +182,17 @@ pub async fn judge(
         });
     }
     for (header, pattern) in &expect.headers {
-        judge.each(&format!("header {header}"), pattern, seen, |observation| {
+        let expected = pattern.as_deref().unwrap_or("absent");
+        judge.each(&format!("header {header}"), expected, seen, |observation| {
             let value = observation
                 .headers
                 .get(header)
                 .and_then(|value| value.to_str().ok());
-            (
-                value.unwrap_or("absent").to_owned(),
-                value.is_some_and(|value| matches(pattern, value)),
-            )
+            let holds = match (pattern, value) {
+                (None, value) => value.is_none(),
+                (Some(pattern), value) => value.is_some_and(|value| matches(pattern, value)),
+            };
+            (value.unwrap_or("absent").to_owned(), holds)
         });
     }
     if let Some(bounds) = &expect.took {
@@ -311,6 +315,48 @@ fn cache(judge: &mut Judge<'_>, expected: &[CacheStatus], words: &str, seen: &Se
             expected.iter().any(|status| status.to_string() == text)
         })
     });
+    judge.each(
+        "cache, its header",
+        "cache-status says the same",
+        seen,
+        |observation| {
+            let header = observation.headers.get("cache-status");
+            let header = header.and_then(|value| value.to_str().ok());
+            let word = word_of(observation);
+            let same = header.is_some_and(|header| says_the_same(header, word));
+            (
+                format!("`{}` and `{word}`", header.unwrap_or("absent")),
+                same,
+            )
+        },
+    );
+    judge.each(
+        "cache, the bill",
+        "nothing is billed for what was not asked anew",
+        seen,
+        |observation| {
+            let metadata = observation
+                .body
+                .as_ref()
+                .and_then(|body| body.get("metadata"));
+            let Some(metadata) = metadata else {
+                return (observation.in_short(), false);
+            };
+            let bill = [
+                "/cost_usd",
+                "/tokens/input",
+                "/tokens/output",
+                "/tokens/cache_creation",
+                "/tokens/cache_read",
+            ]
+            .map(|place| metadata.pointer(place).and_then(Value::as_f64));
+            let free = matches!(word_of(observation), "hit" | "collapsed");
+            let holds = bill
+                .iter()
+                .all(|part| part.is_some_and(|part| part == 0.0 || !free));
+            (metadata.to_string(), holds)
+        },
+    );
     let reached = upstream::in_words(&seen.entries);
     if expected == [CacheStatus::Hit] {
         judge.add(
@@ -327,6 +373,30 @@ fn cache(judge: &mut Judge<'_>, expected: &[CacheStatus], words: &str, seen: &Se
             upstream::claude(&seen.entries) > 0,
         );
     }
+}
+
+/// What the target says that its cache did.
+fn word_of(observation: &Observation) -> &str {
+    let body = observation.body.as_ref();
+    let word = body.and_then(|body| body.pointer("/metadata/cache_status"));
+    word.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether `Cache-Status` (RFC 9211) says the same as this word. At the head of a stream nobody knows yet what will be stored.
+fn says_the_same(header: &str, word: &str) -> bool {
+    let mut parts = header.split(';').map(str::trim);
+    let named = parts.next() == Some("fact");
+    let parts: Vec<&str> = parts.filter(|part| *part != "stored").collect();
+    let expected: &[&str] = match word {
+        "hit" => &["hit"],
+        "miss" => &["fwd=uri-miss"],
+        "bypass" => &["fwd=bypass"],
+        "refresh" => &["fwd=request"],
+        "collapsed" => &["fwd=uri-miss", "collapsed"],
+        "stale" => &["hit", "detail=stale"],
+        _ => return false,
+    };
+    named && parts == expected
 }
 
 /// `*` stands for any characters.

@@ -81,6 +81,13 @@ async fn run_step(
             restarted.map_err(|error| error.to_string())?;
         }
         Verb::Ask(_) | Verb::Execute(_) | Verb::Request(_) => {
+            let filled = Step {
+                expect: Fill::new(&step.verb, last, world)
+                    .await?
+                    .expect(&step.expect)?,
+                ..step.clone()
+            };
+            let step = &filled;
             let sender = Sender::prepare(&step.verb, last, world).await?;
             let before = expect::Before::take(&step.expect, world).await?;
             let observations = sender.send_all(world).await?;
@@ -165,17 +172,27 @@ impl Sender {
         let mut left = self.times;
         while left > 0 {
             let together = left.min(self.at_once);
-            let flights = (0..together).map(|_| self.send(world));
+            let flights = (0..together).map(|number| self.send(number, world));
             for seen in join_all(flights).await {
                 observations.push(seen?);
             }
             left -= together;
         }
+        if matches!(&self.sending, Sending::Ask(ask) if ask.leaving.is_some()) {
+            observations.retain(|seen| !seen.left);
+        }
         Ok(observations)
     }
 
-    async fn send(&self, world: &World) -> Result<Observation, String> {
+    async fn send(&self, number: u32, world: &World) -> Result<Observation, String> {
         let seen = match &self.sending {
+            Sending::Ask(ask) if ask.leaving.is_some_and(|leaving| number >= leaving) => {
+                let stays = Ask {
+                    leave_after: None,
+                    ..ask.clone()
+                };
+                world.client.ask(&stays).await
+            }
             Sending::Ask(ask) => world.client.ask(ask).await,
             Sending::Execute(execute) => {
                 world

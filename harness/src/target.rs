@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
@@ -75,6 +75,12 @@ pub enum TargetError {
         status: String,
         /// The last lines of its log.
         log: String,
+    },
+    /// It was asked to end, and did not end by itself and well.
+    #[error("after SIGTERM the target did not end with 0 within {} s: {status}", GONE_WITHIN.as_secs())]
+    NotGone {
+        /// How it ended.
+        status: String,
     },
     /// It was not ready in time.
     #[error("the target was not ready ({url}) within {} s: {last}; the end of its log:\n{log}", READY_WITHIN.as_secs())]
@@ -307,13 +313,21 @@ impl Running {
     }
 
     /// Ends it, by `SIGTERM` or at once, and starts it again at the same address. Its state stays where it is.
+    /// After `SIGTERM` it has to end by itself, and well.
     pub async fn restart(&self, kill: bool) -> Result<(), TargetError> {
         let port = self.base.port().filter(|_| self.own.is_some());
         let port = port.ok_or(TargetError::NotOurs)?;
         if kill {
             self.signal(Signal::SIGKILL);
         }
-        self.end().await;
+        let ended = self.end().await;
+        if let (false, Some(status)) = (kill, ended)
+            && !status.success()
+        {
+            return Err(TargetError::NotGone {
+                status: status.to_string(),
+            });
+        }
         let written_before = self.spawn_again(port)?;
         self.wait_until_ready(written_before).await
     }
@@ -323,20 +337,26 @@ impl Running {
         self.end().await;
     }
 
-    async fn end(&self) {
-        let Some(own) = &self.own else { return };
+    /// How it ended, where that can be known.
+    async fn end(&self) -> Option<ExitStatus> {
+        let own = self.own.as_ref()?;
         self.signal(Signal::SIGTERM);
-        let ended = || !matches!(own.process().child.try_wait(), Ok(None));
         let deadline = Instant::now() + GONE_WITHIN;
-        while !ended() {
+        let ended = loop {
+            match own.process().child.try_wait() {
+                Ok(None) => {}
+                Ok(status) => break status,
+                Err(_) => break None,
+            }
             if Instant::now() >= deadline {
                 self.signal(Signal::SIGKILL);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        };
         // What it started and left is in its group.
         self.signal(Signal::SIGKILL);
         own.process().pid = None;
+        ended
     }
 
     /// Its process, where it is a child of this one.

@@ -32,53 +32,62 @@ pub struct KnownClient {
     pub scopes: &'static [&'static str],
     /// The tools that it may use; all without.
     pub tools: Option<&'static [&'static str]>,
+    /// The tables that it may read; all without.
+    pub tables: Option<&'static [&'static str]>,
+    /// Whether it may speak for others.
+    pub act_as: bool,
 }
 
 const USER: &[&str] = &["query", "tools", "cache", "metrics"];
 
+/// A client of tenant acme that may do what most may.
+const USUAL: KnownClient = KnownClient {
+    id: "alice",
+    tenant: "acme",
+    scopes: USER,
+    tools: None,
+    tables: None,
+    act_as: false,
+};
+
 /// The clients that every scenario has.
 pub const CLIENTS: &[KnownClient] = &[
-    KnownClient {
-        id: "alice",
-        tenant: "acme",
-        scopes: USER,
-        tools: None,
-    },
-    KnownClient {
-        id: "bob",
-        tenant: "acme",
-        scopes: USER,
-        tools: None,
-    },
+    USUAL,
+    KnownClient { id: "bob", ..USUAL },
     KnownClient {
         id: "mallory",
         tenant: "globex",
-        scopes: USER,
-        tools: None,
+        ..USUAL
     },
     KnownClient {
         id: "limited",
-        tenant: "acme",
         scopes: &["metrics"],
-        tools: None,
+        ..USUAL
     },
     KnownClient {
         id: "admin",
-        tenant: "acme",
         scopes: &["query", "tools", "cache", "metrics", "admin"],
-        tools: None,
+        ..USUAL
     },
     KnownClient {
         id: "clerk",
-        tenant: "acme",
-        scopes: USER,
         tools: Some(&["FileSystem.*", "Web.*"]),
+        ..USUAL
     },
     KnownClient {
         id: "analyst",
-        tenant: "acme",
-        scopes: USER,
         tools: Some(&["SQL.*", "Web.*"]),
+        ..USUAL
+    },
+    KnownClient {
+        id: "narrow",
+        tables: Some(&["companies"]),
+        ..USUAL
+    },
+    KnownClient {
+        id: "deputy",
+        act_as: true,
+        ..USUAL
     },
 ];
 
@@ -350,6 +359,15 @@ impl World {
             .map(|(name, _)| *name)
     }
 
+    /// What lies about the target on this machine, and no error may name.
+    pub fn places(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("where the files are", self.files.folder()),
+            ("where Claude is", self.mocks.claude.to_string()),
+            ("where Arcade is", self.mocks.arcade.to_string()),
+        ]
+    }
+
     /// The directory that the target's file tools may read.
     pub fn file_root(&self) -> String {
         self.files.root()
@@ -448,6 +466,12 @@ fn clients_file(secrets: &BTreeMap<String, String>) -> Value {
         let mut known = json!({ "id": client.id, "secret": secrets.get(client.id), "tenant": client.tenant, "scopes": client.scopes });
         if let Some(tools) = client.tools {
             known["tools"] = json!(tools);
+        }
+        if let Some(tables) = client.tables {
+            known["tables"] = json!(tables);
+        }
+        if client.act_as {
+            known["act_as"] = json!(true);
         }
         known
     };

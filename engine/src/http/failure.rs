@@ -45,6 +45,10 @@ impl Failure {
         self
     }
 
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.code
+    }
+
     /// Nobody is to come back before that.
     pub(crate) fn retry_after(mut self, wait: std::time::Duration) -> Self {
         self.retry_after_seconds = Some(whole_seconds(wait));

@@ -50,14 +50,12 @@ pub(super) async fn name_and_count(
         _ => "other",
     };
     metrics.requests.add([route, method, status.as_str()], 1);
-    if status.as_u16() >= 400 {
-        metrics.errors.fetch_add(1, Relaxed);
-    }
-    if let Some(code) = response.extensions().get::<ErrorCode>() {
-        let name = serde_json::to_value(code).unwrap_or_default();
-        metrics
-            .errors_by_code
-            .add([name.as_str().unwrap_or("other")], 1);
+    match response.extensions().get::<ErrorCode>() {
+        Some(code) => metrics.count_error(*code),
+        None if status.as_u16() >= 400 => {
+            metrics.errors.fetch_add(1, Relaxed);
+        }
+        None => {}
     }
     let span = format!("00-{}-{:016x}-01", trace.0, rand::random::<u64>());
     for (name, value) in [

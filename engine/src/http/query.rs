@@ -151,16 +151,9 @@ async fn understand(
     trace: &Trace,
 ) -> Result<(Question, Option<(SessionKey, bool)>), Failure> {
     let failed = |code, message: &str| Failure::new(code, message).with(trace);
-    let person = match asked.user_id {
-        None => principal.client.id.clone(),
-        Some(user) if user == principal.client.id || principal.client.act_as => user,
-        Some(_) => {
-            return Err(failed(
-                ErrorCode::Forbidden,
-                "the token does not speak for this `user_id`",
-            ));
-        }
-    };
+    let person = engine
+        .person(&principal, asked.user_id, "query", trace)
+        .await?;
     let session_id = asked.context.session_id;
     for (field, name) in [
         ("user_id", Some(person.as_str())),

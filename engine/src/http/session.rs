@@ -66,20 +66,14 @@ async fn own(
     let wrong = |message: String| Failure::new(ErrorCode::InvalidRequest, message).with(trace);
     let Query(whose) = Query::<Whose>::try_from_uri(&request.uri)
         .map_err(|error| wrong(format!("the query string cannot be read: {error}")))?;
-    let client = &principal.client;
-    let person = whose.user_id.unwrap_or_else(|| client.id.clone());
-    if person != client.id && !client.act_as {
-        return Err(Failure::new(
-            ErrorCode::Forbidden,
-            "the token does not speak for this `user_id`",
-        )
-        .with(trace));
-    }
+    let person = engine
+        .person(&principal, whose.user_id, "sessions", trace)
+        .await?;
     if wrong_name(&id).is_some() {
         return Err(unknown(trace));
     }
     Ok(SessionKey {
-        tenant: client.tenant.clone(),
+        tenant: principal.client.tenant.clone(),
         person,
         id,
     })

@@ -39,9 +39,16 @@ pub(super) async fn grant(
         fields.entry("client_secret").or_insert(secret.into());
     }
     let asked: TokenRequest = serde_json::from_value(Value::Object(fields)).map_err(|error| {
+        // What is unknown or of another type may be a secret in the wrong place.
+        let why = error.to_string();
+        let why = if why.starts_with("missing field") {
+            &why
+        } else {
+            "a field is unknown or is no text"
+        };
         failed(
             ErrorCode::InvalidRequest,
-            &format!("the request cannot be read: {error}"),
+            &format!("the request cannot be read: {why}"),
         )
     })?;
     if asked.grant_type != "client_credentials" {

@@ -3,7 +3,7 @@
 use super::{Judge, Seen};
 use crate::json_path;
 use crate::scenario::Scenario;
-use crate::scenario::expect::Body;
+use crate::scenario::expect::{Body, Kind};
 use crate::world::World;
 use serde_json::Value;
 
@@ -34,6 +34,31 @@ pub(super) fn judge(
                     format!("absent in {}", observation.in_short())
                 } else {
                     shown.join(", ")
+                },
+                holds,
+            )
+        });
+    }
+    for (path, kind) in &expected.is {
+        let Ok(segments) = json_path::parse(path) else {
+            continue;
+        };
+        judge.each(&format!("body {path}"), kind, seen, |observation| {
+            let found = observation
+                .body
+                .as_ref()
+                .map(|body| json_path::find(body, &segments))
+                .unwrap_or_default();
+            let holds = if *kind == Kind::Absent {
+                found.is_empty() && observation.body.is_some()
+            } else {
+                !found.is_empty() && found.iter().all(|found| kind.fits(found))
+            };
+            let other = found.iter().find(|found| !kind.fits(found));
+            (
+                match other.or(found.first()) {
+                    None => format!("absent in {}", observation.in_short()),
+                    Some(shown) => shown.to_string(),
                 },
                 holds,
             )

@@ -53,3 +53,39 @@ fn a_snapshot_that_differs_shows_the_lines() {
         "line 2: -\"a\": 1 +\"a\": 2"
     );
 }
+
+#[test]
+fn the_header_and_the_word_of_the_cache_say_the_same_or_do_not() {
+    for (header, word) in [
+        ("fact; hit", "hit"),
+        ("fact; fwd=uri-miss; stored", "miss"),
+        ("fact; fwd=uri-miss", "miss"),
+        ("fact; fwd=bypass", "bypass"),
+        ("fact; fwd=request", "refresh"),
+        ("fact; fwd=uri-miss; collapsed", "collapsed"),
+        ("fact; hit; detail=stale", "stale"),
+    ] {
+        assert!(says_the_same(header, word), "{header}");
+    }
+    for (header, word) in [
+        ("fact; hit", "miss"),
+        ("fact; hit; detail=stale", "hit"),
+        ("other; hit", "hit"),
+        ("", "hit"),
+        ("fact; fwd=uri-miss", "collapsed"),
+    ] {
+        assert!(!says_the_same(header, word), "{header}");
+    }
+}
+
+#[test]
+fn a_kind_fits_its_values_and_no_others() {
+    use crate::scenario::expect::Kind;
+    use serde_json::json;
+    assert!(Kind::Timestamp.fits(&json!("2026-11-23T14:12:06.5Z")));
+    assert!(Kind::Timestamp.fits(&json!("2026-11-23T14:12:06+02:00")));
+    assert!(!Kind::Timestamp.fits(&json!("2026-11-23")) && !Kind::Timestamp.fits(&json!(1)));
+    assert!(!Kind::Text.fits(&json!("")) && !Kind::Positive.fits(&json!(0)));
+    assert!(Kind::Count.fits(&json!(0)) && !Kind::Count.fits(&json!(-1)));
+    assert!(!Kind::Absent.fits(&Value::Null) && Kind::Null.fits(&Value::Null));
+}

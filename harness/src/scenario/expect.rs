@@ -25,8 +25,8 @@ pub struct Expect {
     pub rule: Option<OneOf<String>>,
     /// How long each answer took.
     pub took: Option<Took>,
-    /// Headers by name; `*` in a value stands for any characters.
-    pub headers: IndexMap<String, String>,
+    /// Headers by name; `*` in a value stands for any characters, and `null` says that there is none.
+    pub headers: IndexMap<String, Option<String>>,
     /// The body.
     pub body: Option<Body>,
     /// The events of a stream.
@@ -102,12 +102,77 @@ pub struct Body {
     pub snapshot: bool,
     /// Paths that differ each time, such as `$.query_id` or `$.sources[*].at`.
     pub redact: Vec<String>,
-    /// Values by path, such as `$.rows[0].name`.
+    /// Values by path, such as `$.rows[0].name`; texts may hold `{{ last.PATH }}`.
     pub equals: IndexMap<String, Value>,
+    /// What kind of value there is, by path; all values at a path such as `$.rows[*].id` are of it.
+    pub is: IndexMap<String, Kind>,
     /// Texts that it has.
     pub contains: Vec<String>,
     /// Texts that it has not.
     pub lacks: Vec<String>,
+}
+
+/// What kind of value something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// There is none.
+    Absent,
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean,
+    /// A number.
+    Number,
+    /// A number above zero.
+    Positive,
+    /// A whole number that is not negative.
+    Count,
+    /// A text that is not empty.
+    Text,
+    /// A text that is a time by RFC 3339.
+    Timestamp,
+    /// A list, which may be empty.
+    List,
+    /// An object, which may be empty.
+    Object,
+}
+
+impl Kind {
+    /// Whether the value is of this kind.
+    pub fn fits(self, value: &Value) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Null => value.is_null(),
+            Self::Boolean => value.is_boolean(),
+            Self::Number => value.is_number(),
+            Self::Positive => value.as_f64().is_some_and(|number| number > 0.0),
+            Self::Count => value.as_u64().is_some(),
+            Self::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+            Self::Timestamp => value
+                .as_str()
+                .is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
+            Self::List => value.is_array(),
+            Self::Object => value.is_object(),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "absent",
+            Self::Null => "null",
+            Self::Boolean => "true or false",
+            Self::Number => "a number",
+            Self::Positive => "a number above zero",
+            Self::Count => "a whole number",
+            Self::Text => "a text",
+            Self::Timestamp => "a time by RFC 3339",
+            Self::List => "a list",
+            Self::Object => "an object",
+        })
+    }
 }
 
 /// The events of an answer that came as a stream.

@@ -88,6 +88,9 @@ pub struct Ask {
     /// The connection is closed then, and nothing is expected of the answer.
     #[serde(default)]
     pub leave_after: Option<Millis>,
+    /// How many of those at once leave, the first of them; all without. What is expected is expected of the others.
+    #[serde(default)]
+    pub leaving: Option<u32>,
 }
 
 /// A tool and its arguments.

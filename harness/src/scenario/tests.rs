@@ -121,7 +121,7 @@ fn what_types_cannot_say_is_checked_too() {
     .map(|(right, wrong)| read(&EXAMPLE.replace(right, wrong)).unwrap_err())
     .collect();
     insta::assert_snapshot!(errors.join("\n\n"), @r#"
-    cache.yaml:32:20: there is no client `alise`; there are alice, bob, mallory, limited, admin, clerk, analyst
+    cache.yaml:32:20: there is no client `alise`; there are alice, bob, mallory, limited, admin, clerk, analyst, narrow, deputy
        |
     32 |   - execute: { as: alise, tool: SQL.QueryReadonly, arguments: { statement: "DROP TABLE companies" } }
        |                    ^^^^^

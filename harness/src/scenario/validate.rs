@@ -31,7 +31,12 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<(), Wrong> {
             ));
         }
         let body = step.expect.body.iter();
-        for path in body.flat_map(|body| body.redact.iter().chain(body.equals.keys())) {
+        for path in body.flat_map(|body| {
+            body.redact
+                .iter()
+                .chain(body.equals.keys())
+                .chain(body.is.keys())
+        }) {
             json_path::parse(path).map_err(|why| (path.clone(), why))?;
         }
         for event in step.expect.audit.keys() {

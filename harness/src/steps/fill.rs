@@ -2,6 +2,7 @@
 //! `{{ web }}`, `{{ canary }}`, `{{ repeat.NUMBER.TEXT }}`.
 
 use crate::json_path;
+use crate::scenario::expect::Expect;
 use crate::scenario::step::Verb;
 use crate::world::{CLIENTS, World};
 use serde_json::Value;
@@ -84,6 +85,20 @@ impl Fill {
             }
             other => other.clone(),
         })
+    }
+
+    /// What is expected, with the templates of the body's values filled in.
+    pub(super) fn expect(&self, expect: &Expect) -> Result<Expect, String> {
+        let mut filled = expect.clone();
+        if let Some(body) = &mut filled.body {
+            for value in body.equals.values_mut() {
+                *value = self.value(value)?;
+            }
+            for text in body.contains.iter_mut().chain(&mut body.lacks) {
+                *text = self.text(text)?;
+            }
+        }
+        Ok(filled)
     }
 
     fn value_of(&self, name: &str) -> Result<String, String> {

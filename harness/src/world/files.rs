@@ -49,6 +49,11 @@ impl Files {
         Ok(path.display().to_string())
     }
 
+    /// The folder of all of them.
+    pub(super) fn folder(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+
     /// What the target may read.
     pub(super) fn root(&self) -> String {
         self.path("files").display().to_string()

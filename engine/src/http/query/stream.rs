@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 use std::convert::Infallible;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Answers with events. What fails before the first byte is an ordinary error.
 pub(super) async fn answer(
@@ -98,7 +97,6 @@ impl Telling {
     }
 
     async fn end(self, made: Result<Answered, AnswerError>) -> Bytes {
-        let metrics = self.asking.engine.answering.metrics.clone();
         let mut events = Vec::new();
         if let Ok(answered) = &made
             && answered.answer.response != self.text
@@ -106,10 +104,11 @@ impl Telling {
             // Whoever joined a conversation that is not streamed hears its text at the end.
             events = delta(self.turn + 1, &answered.answer.response);
         }
+        let metrics = self.asking.engine.answering.metrics.clone();
         match self.asking.finish(made).await {
             Ok(body) => events.extend(done(&body)),
             Err(failure) => {
-                metrics.errors.fetch_add(1, Relaxed);
+                metrics.count_error(failure.code());
                 let body = serde_json::to_vec(&failure.body()).unwrap_or_default();
                 return event("error", &body).into();
             }
