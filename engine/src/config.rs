@@ -1,5 +1,6 @@
 //! What the environment means: read once, checked whole, all mistakes in one message.
 
+pub use crate::consent::EncryptionKey;
 pub use crate::tools::web::WebConfig;
 use fact_guard::url::Pair;
 use secrecy::SecretString;
@@ -31,6 +32,12 @@ pub struct Config {
     pub state_url: Option<SecretString>,
     /// How long audit events are kept; for ever by default.
     pub audit_keep: Option<Duration>,
+    /// What encrypts consents and registered tools; made once and kept in `state_dir` without it.
+    pub encryption_key: Option<EncryptionKey>,
+    /// The file that holds it.
+    pub encryption_key_file: Option<PathBuf>,
+    /// Where providers send people back to after they consented.
+    pub oauth_redirect_url: String,
     /// What the file tools may read.
     pub file_roots: Vec<PathBuf>,
     /// What the web tool may reach beyond public addresses, and whom it asks for names.
@@ -166,6 +173,9 @@ impl Config {
             state_dir: PathBuf::from(reader.text("FACT_STATE_DIR", "fact-state")),
             state_url: reader.state_url(),
             audit_keep: None,
+            encryption_key: reader.encryption_key(),
+            encryption_key_file: reader.value("FACT_ENCRYPTION_KEY_FILE").map(PathBuf::from),
+            oauth_redirect_url: reader.oauth_redirect_url(),
             file_roots: reader.roots(),
             web: WebConfig {
                 listed: reader.web_allow(),
@@ -302,6 +312,49 @@ impl<G: Fn(&str) -> Option<String>> Reader<G> {
             );
         }
         Some(url.into())
+    }
+
+    /// From its variable, or else from the file that another one names.
+    fn encryption_key(&mut self) -> Option<EncryptionKey> {
+        const WANTED: &str = "base64 of 32 random bytes, such as `openssl rand -base64 32` prints";
+        let (text, file) = (
+            self.value("FACT_ENCRYPTION_KEY"),
+            self.value("FACT_ENCRYPTION_KEY_FILE"),
+        );
+        let (name, text) = match (text, file) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                self.mistakes.push("`FACT_ENCRYPTION_KEY` and `FACT_ENCRYPTION_KEY_FILE` are both set: one of them is enough".into());
+                return None;
+            }
+            (Some(text), None) => ("FACT_ENCRYPTION_KEY", Ok(text)),
+            (None, Some(path)) => ("FACT_ENCRYPTION_KEY_FILE", std::fs::read_to_string(path)),
+        };
+        match text.map(|text| EncryptionKey::read(&text)) {
+            Ok(Some(key)) => return Some(key),
+            // What is wrong with a secret is not shown.
+            Ok(None) => self
+                .mistakes
+                .push(format!("`{name}` cannot be read: it takes {WANTED}")),
+            Err(reason) => self.mistakes.push(format!(
+                "`{name}` names a file that cannot be read: {reason}"
+            )),
+        }
+        None
+    }
+
+    fn oauth_redirect_url(&mut self) -> String {
+        let listen = self.text("FACT_LISTEN", "127.0.0.1:18080");
+        let own = format!("http://{}/api/v1/auth/tools/callback", listen.trim());
+        let Some(text) = self.value("FACT_OAUTH_REDIRECT_URL") else {
+            return own;
+        };
+        if !url::Url::parse(&text).is_ok_and(|url| url.fragment().is_none()) {
+            self.mistakes.push(format!(
+                "`FACT_OAUTH_REDIRECT_URL` is `{text}`: it takes the URL, without a fragment, that providers send people back to"
+            ));
+        }
+        text
     }
 
     fn role_check(&mut self) -> RoleCheck {

@@ -20,6 +20,7 @@ pub(super) async fn health(State(engine): State<Engine>) -> Response {
         "audit",
         "web",
         "registration",
+        "oauth",
     ];
     if engine.answering.tools.files.is_some() {
         profiles.push("files");

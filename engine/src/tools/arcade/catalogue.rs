@@ -165,6 +165,7 @@ fn read(item: &Value, timeout: Duration) -> Option<(ToolDefinition, Backing)> {
     let call = ArcadeCall {
         name: name.clone(),
         repeatable: behavior["read_only"] == true || behavior["idempotent"] == true,
+        acts_for_a_person: requirements["authorization"].is_object(),
         consent_is_enough: requirements["authorization"].is_object()
             && secrets.all(|secret| secret["met"] != false),
     };
