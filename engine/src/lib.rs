@@ -173,7 +173,7 @@ pub async fn serve(
     let following = tokio::spawn(follow_changes(database.changes(), answering.cache.clone()));
     let discovering = match arcade {
         Some(arcade) => {
-            arcade.start().await;
+            arcade.start(store.clone()).await;
             Some(tokio::spawn(arcade.tend()))
         }
         None => None,

@@ -144,6 +144,8 @@ struct World {
     claude: MockServer,
     provider: Provider,
     http: reqwest::Client,
+    /// Beside the variables that every start has.
+    more: Option<(&'static str, String)>,
     engine: Option<Running>,
 }
 
@@ -210,6 +212,7 @@ impl World {
             claude,
             provider,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            more: None,
             engine: None,
         };
         world.start().await;
@@ -221,7 +224,7 @@ impl World {
         let folder = self.folder.path();
         let listen = free_address();
         let shown = |name: &str| folder.join(name).display().to_string();
-        let variables: HashMap<&str, String> = HashMap::from([
+        let mut variables: HashMap<&str, String> = HashMap::from([
             ("FACT_LISTEN", listen.clone()),
             ("ANTHROPIC_BASE_URL", self.claude.uri()),
             ("ANTHROPIC_API_KEY", "sk-ant-test".to_owned()),
@@ -232,6 +235,7 @@ impl World {
             ("FACT_WEB_ALLOW", self.server.address().to_string()),
             ("FACT_OAUTH_REDIRECT_URL", REDIRECT.to_owned()),
         ]);
+        variables.extend(self.more.clone());
         let config = Config::from_environment(|name| variables.get(name).cloned()).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
@@ -670,24 +674,37 @@ async fn consents_and_what_was_begun_outlive_a_restart_and_lie_encrypted() {
         }
     }
     assert!(files >= 3, "{files}");
-    // The key is no file that a tool reads, nor is what it opens.
-    for name in ["encryption.key", "state.sqlite"] {
-        let asked = json!({ "arguments": { "path": format!("state/{name}") } });
-        let (status, body) = world
-            .post("alice", "tools/FileSystem.ReadFile/execute", &asked)
-            .await;
-        assert_eq!(
-            (status, &body["error"]["details"]["rule"]),
-            (403, &json!("path.engine-file")),
-            "{body}"
-        );
-    }
-    // Under another key there is no consent, and nobody's token is lost to it.
-    std::fs::write(
-        world.folder.path().join("state/encryption.key"),
-        STANDARD.encode([9; 32]),
-    )
-    .unwrap();
+}
+
+#[tokio::test]
+async fn the_key_is_the_operators_or_the_states_and_no_file_for_tools() {
+    let mut world = World::new().await;
+    world.consent("alice").await;
+    let read = async |world: &World, name: &str| {
+        let asked = json!({ "arguments": { "path": name } });
+        let at = "tools/FileSystem.ReadFile/execute";
+        let (status, body) = world.post("alice", at, &asked).await;
+        assert_eq!(status, 403, "{body}");
+        body["error"]["details"]["rule"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(read(&world, "state/encryption.key").await, "path.secret");
+    let own = world.folder.path().join("state/encryption.key");
+    let file = world.folder.path().join("sealing.txt");
+    std::fs::rename(&own, &file).unwrap();
+    world.more = Some(("FACT_ENCRYPTION_KEY_FILE", file.display().to_string()));
+    world.restart().await;
+    assert_eq!(world.execute("alice").await.0, 200);
+    assert!(!own.exists());
+    assert_eq!(read(&world, "sealing.txt").await, "path.engine-file");
+    let key = std::fs::read_to_string(&file).unwrap();
+    world.more = Some(("FACT_ENCRYPTION_KEY", key));
+    world.restart().await;
+    assert_eq!(world.execute("alice").await.0, 200);
+    // With another key nothing is there.
+    world.more = Some(("FACT_ENCRYPTION_KEY", STANDARD.encode([9; 32])));
     world.restart().await;
     World::failed(world.execute("alice").await, 404, "TOOL_NOT_FOUND");
 }
