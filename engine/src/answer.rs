@@ -17,8 +17,7 @@ use crate::tools::web::Reach;
 use crate::tools::{Call, Tools};
 use fact_wire::{CacheMode, CacheOptions, CacheStatus};
 use serde_json::{Value, json};
-pub use standing::Standing;
-use std::collections::HashMap;
+pub use standing::{Standing, Standings};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,7 +44,7 @@ pub struct Answering {
     /// Which hosts a question may reach once it has read data.
     pub web_after_data: WebAfterData,
     /// What conversations begin with, by client and person.
-    pub standing: Arc<Mutex<HashMap<String, HashMap<String, Arc<Standing>>>>>,
+    pub standing: Arc<Mutex<Standings>>,
     /// Conversations under way; the drain waits for them.
     pub conversations: TaskTracker,
 }

@@ -6,8 +6,11 @@ use crate::cache::Key;
 use crate::claude::Prompt;
 use crate::tools::claude_name;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
+
+/// By client and person.
+pub type Standings = HashMap<String, HashMap<String, Arc<Standing>>>;
 
 /// Whose standing is remembered, of those that a client acts for.
 const MOST_PERSONS: usize = 256;

@@ -146,7 +146,7 @@ async fn pages_hold_what_is_wanted_only() {
         ..of_bob
     };
     assert_eq!(shown(&audit, further).await.0, ["15", "13"]);
-    let future = jiff::Timestamp::now() + Duration::from_secs(60);
+    let future = jiff::Timestamp::now() + Duration::from_mins(1);
     assert_eq!(
         shown(
             &audit,
@@ -190,7 +190,7 @@ fn days_are_moved_off_and_removed_in_time_and_the_chain_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let day = |day: i64| jiff::Timestamp::from_second(day * 86_400 + 7).unwrap();
     let today = jiff::Timestamp::now().as_second() / 86_400;
-    let keep = Some(Duration::from_secs(3 * 86_400));
+    let keep = Some(Duration::from_hours(72));
     for (number, at) in [today - 9, today - 9, today - 8, today - 1, today]
         .into_iter()
         .enumerate()
