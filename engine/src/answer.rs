@@ -17,8 +17,7 @@ use crate::tools::web::Reach;
 use crate::tools::{Call, Tools};
 use fact_wire::{CacheMode, CacheOptions, CacheStatus};
 use serde_json::{Value, json};
-pub use standing::Standing;
-use std::collections::HashMap;
+pub use standing::{Standing, Standings};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,8 +43,8 @@ pub struct Answering {
     pub max_turns: u32,
     /// Which hosts a question may reach once it has read data.
     pub web_after_data: WebAfterData,
-    /// What each client's conversations begin with.
-    pub standing: Arc<Mutex<HashMap<String, Arc<Standing>>>>,
+    /// What conversations begin with, by client and person.
+    pub standing: Arc<Mutex<Standings>>,
     /// Conversations under way; the drain waits for them.
     pub conversations: TaskTracker,
 }
@@ -207,7 +206,7 @@ impl Answering {
     /// Answers a question from the cache, or begins to make its answer.
     pub fn begin(&self, question: Question) -> Result<Begun, AnswerError> {
         self.metrics.queries.fetch_add(1, Relaxed);
-        let standing = self.standing(&question.principal);
+        let standing = self.standing(&question.principal, &question.person);
         let key = Self::key(&question, &standing);
         let max_age = question.cache.max_age_seconds.map(Duration::from_secs);
         let now = std::time::Instant::now();

@@ -5,6 +5,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use crate::consent::EncryptionKey;
 pub use crate::tools::web::WebConfig;
 pub use settings::{SETTINGS, Setting, Takes, schema};
 pub use sources::{Origin, Sources};
@@ -42,6 +43,12 @@ pub struct Config {
     pub state_url: Option<SecretString>,
     /// How long audit events are kept; for ever by default.
     pub audit_keep: Option<Duration>,
+    /// What encrypts consents and registered tools; made once and kept in `state_dir` without it.
+    pub encryption_key: Option<EncryptionKey>,
+    /// The files that secrets were read from.
+    pub secret_files: Vec<PathBuf>,
+    /// Where providers send people back to after they consented.
+    pub oauth_redirect_url: String,
     /// What the file tools may read.
     pub file_roots: Vec<PathBuf>,
     /// What the web tool may reach beyond public addresses, and whom it asks for names.
@@ -281,6 +288,9 @@ impl Config {
             state_dir: PathBuf::from(reader.text("FACT_STATE_DIR", "fact-state")),
             state_url: reader.state_url(),
             audit_keep: reader.days("FACT_AUDIT_KEEP_DAYS"),
+            encryption_key: reader.encryption_key(),
+            secret_files: reader.sources.secret_files.clone(),
+            oauth_redirect_url: reader.oauth_redirect_url(),
             file_roots: reader.roots(),
             web: WebConfig {
                 listed: reader.web_allow(),
@@ -506,6 +516,30 @@ impl<'a> Reader<'a> {
             );
         }
         Some(url.into())
+    }
+
+    fn encryption_key(&mut self) -> Option<EncryptionKey> {
+        let text = self.value("FACT_ENCRYPTION_KEY")?;
+        let key = EncryptionKey::read(&text);
+        if key.is_none() {
+            // What is wrong with a secret is not shown.
+            self.mistakes.push("`FACT_ENCRYPTION_KEY` cannot be read: it takes base64 of 32 random bytes, such as `openssl rand -base64 32` prints".into());
+        }
+        key
+    }
+
+    fn oauth_redirect_url(&mut self) -> String {
+        let listen = self.text("FACT_LISTEN", "127.0.0.1:18080");
+        let own = format!("http://{}/api/v1/auth/tools/callback", listen.trim());
+        let Some(text) = self.value("FACT_OAUTH_REDIRECT_URL") else {
+            return own;
+        };
+        if !url::Url::parse(&text).is_ok_and(|url| url.fragment().is_none()) {
+            self.mistakes.push(format!(
+                "`FACT_OAUTH_REDIRECT_URL` is `{text}`: it takes the URL, without a fragment, that providers send people back to"
+            ));
+        }
+        text
     }
 
     fn role_check(&mut self) -> RoleCheck {

@@ -1,6 +1,7 @@
 //! The contract over HTTP: routes, who may use them, and how outcomes become answers. Nothing else knows axum.
 
 mod cache;
+mod consent;
 mod failure;
 mod measure;
 mod query;
@@ -110,6 +111,11 @@ pub(crate) fn routes(engine: Engine) -> Router {
             "/api/v1/tools/{name}/execute",
             post(toolbox::calls::execute),
         )
+        .route(
+            "/api/v1/auth/tools/{name}/authorize",
+            post(consent::authorize),
+        )
+        .route("/api/v1/auth/tools/callback", post(consent::callback))
         .route("/api/v1/auth/token", post(token::grant))
         .route("/api/v1/auth/validate", get(token::validate))
         .route("/api/v1/auth/revoke", post(token::revoke))

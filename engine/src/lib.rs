@@ -7,6 +7,7 @@ mod breaker;
 pub mod cache;
 pub mod claude;
 pub mod config;
+pub mod consent;
 mod executions;
 pub mod flight;
 mod http;
@@ -28,6 +29,7 @@ use cache::Cache;
 use cache::trace::Trace;
 use claude::Claude;
 use config::Config;
+use consent::{Consents, Vault};
 use executions::Executions;
 use queries::Queries;
 use secrecy::ExposeSecret as _;
@@ -71,6 +73,12 @@ pub enum ServeError {
     /// What outlives a restart.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// What encrypts.
+    #[error("{0}")]
+    Key(#[from] consent::KeyError),
+    /// What does not encrypt.
+    #[error("nothing can be encrypted with the key of this engine")]
+    Vault(#[from] consent::Unopened),
     /// The trace of the cache.
     #[error("the file of `FACT_CACHE_TRACE` cannot be written: {0}")]
     Trace(#[source] std::io::Error),
@@ -94,6 +102,15 @@ pub async fn serve(
         Some(url) => Store::at_url(url.expose_secret()).await?,
         None => Store::in_folder(&config.state_dir).await?,
     };
+    let vault = vault(&config)?;
+    let web = Web::new(&config.web)?;
+    let consents = Consents::open(
+        store.clone(),
+        vault.clone(),
+        web.clone(),
+        config.oauth_redirect_url.clone(),
+    )
+    .await?;
     let database = Database::connect(DatabaseConfig {
         url: config.database_url.clone(),
         role_check: config.role_check,
@@ -125,9 +142,11 @@ pub async fn serve(
             Sources {
                 database: database.clone(),
                 files,
-                web: Web::new(&config.web)?,
+                web,
                 arcade: arcade.clone(),
                 store: store.clone(),
+                vault,
+                consents: consents.clone(),
                 timeout: config.tool_timeout,
             },
             metrics.clone(),
@@ -155,7 +174,7 @@ pub async fn serve(
     let following = tokio::spawn(follow_changes(database.changes(), answering.cache.clone()));
     let discovering = match arcade {
         Some(arcade) => {
-            arcade.start().await;
+            arcade.start(store.clone()).await;
             Some(tokio::spawn(arcade.tend()))
         }
         None => None,
@@ -217,7 +236,9 @@ pub async fn serve(
     }
     conversations.close();
     executions.tasks.close();
-    let rest = async { tokio::join!(conversations.wait(), executions.tasks.wait()) };
+    consents.tasks().close();
+    let (executing, consenting) = (executions.tasks.wait(), consents.tasks().wait());
+    let rest = async { tokio::join!(conversations.wait(), executing, consenting) };
     drop(tokio::time::timeout(Duration::from_secs(1), rest).await);
     following.abort();
     replacing.abort();
@@ -226,6 +247,20 @@ pub async fn serve(
         discovering.abort();
     }
     Ok(())
+}
+
+/// With the operator's key, or else the state's own.
+fn vault(config: &Config) -> Result<Vault, ServeError> {
+    let key = match &config.encryption_key {
+        Some(key) => key.clone(),
+        None => consent::key_in(&config.state_dir)?,
+    };
+    if config.encryption_key.is_none() && config.state_url.is_some() {
+        tracing::warn!(
+            "`FACT_ENCRYPTION_KEY` is not set: no other engine can read what this one keeps encrypted at `FACT_STATE_URL`"
+        );
+    }
+    Ok(Vault::new(&key)?)
 }
 
 /// What is counted elsewhere.
@@ -245,6 +280,8 @@ fn gauges(metrics: &metrics::Metrics, cache: &Cache<answer::AnswerError>, under_
 fn own_files(config: &Config, audit: &Audit) -> Vec<PathBuf> {
     let mut own = vec![config.clients_file.clone()];
     own.extend(audit.paths());
+    own.extend(config.secret_files.iter().cloned());
+    own.extend(consent::key_files(&config.state_dir));
     own.extend(with_journals(&config.state_dir.join("state.sqlite")));
     if let Some(path) = config.database_url.strip_prefix("sqlite:") {
         own.extend(with_journals(Path::new(path.trim_start_matches("//"))));

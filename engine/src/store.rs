@@ -26,6 +26,8 @@ pub enum Kind {
     Authorization,
     /// What a person consented to.
     Consent,
+    /// Persons who consented to something at Arcade.
+    ArcadePerson,
     /// Warming jobs.
     Job,
     /// Asynchronous tool executions.
@@ -42,6 +44,7 @@ impl Kind {
             Self::Tool => "tool",
             Self::Authorization => "authorization",
             Self::Consent => "consent",
+            Self::ArcadePerson => "arcade_person",
             Self::Job => "job",
             Self::Execution => "execution",
         }

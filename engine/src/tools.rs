@@ -2,6 +2,7 @@
 
 pub mod arcade;
 mod attempts;
+pub(crate) mod authorization;
 mod built_in;
 mod endpoint;
 pub mod files;
@@ -16,6 +17,7 @@ pub mod web;
 
 use crate::audit::{Audit, Happening, Receipt};
 use crate::auth::Principal;
+use crate::consent::{Consents, Vault, Whose};
 use crate::mask::mask;
 use crate::metrics::Metrics;
 use crate::overhead::outside;
@@ -23,11 +25,10 @@ use crate::store::{Store, StoreError};
 use arcade::Arcade;
 use endpoint::Endpoint;
 use fact_guard::Rule;
-use fact_wire::{OAuthClient, RegisterRequest, ToolDefinition};
+use fact_wire::{RegisterRequest, ToolDefinition};
 use files::Files;
 use outcome::{ToolError, ToolOutput};
 use registry::{Beside, RegisterError, Registry, RemoveError};
-use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 use sql::Database;
 use std::collections::BTreeMap;
@@ -52,6 +53,10 @@ pub struct Sources {
     pub arcade: Option<Arcade>,
     /// Keeps what administrators register.
     pub store: Store,
+    /// Encrypts it.
+    pub vault: Vault,
+    /// What persons consented to.
+    pub consents: Consents,
     /// For one call, unless its tool says otherwise.
     pub timeout: Duration,
 }
@@ -67,6 +72,7 @@ pub struct Tools {
     pub(crate) audit: Audit,
     built_in: Arc<BTreeMap<String, Arc<Tool>>>,
     registry: Arc<Registry>,
+    consents: Consents,
     usage: Arc<Usage>,
 }
 
@@ -107,11 +113,14 @@ impl Tools {
             web,
             arcade,
             store,
+            vault,
+            consents,
             timeout,
         } = sources;
         Ok(Self {
             built_in: Arc::new(built_in::all(timeout, files.is_some())),
-            registry: Arc::new(Registry::load(store, timeout).await?),
+            registry: Arc::new(Registry::load(store, vault, timeout).await?),
+            consents,
             usage: Arc::default(),
             database,
             files,
@@ -124,17 +133,30 @@ impl Tools {
 
     /// Grows whenever somebody's tools have changed.
     pub fn edition(&self) -> u64 {
-        self.arcade.as_ref().map_or(0, Arcade::edition) + self.registry.edition()
+        let arcade = self.arcade.as_ref().map_or(0, Arcade::edition);
+        arcade + self.registry.edition() + self.consents.edition()
     }
 
-    /// What the principal may use, sorted by name. `offered`: only what Claude is given.
-    pub fn definitions(&self, principal: &Principal, offered: bool) -> Vec<ToolDefinition> {
-        self.all(&principal.client.tenant)
-            .iter()
-            .filter(|tool| principal.may_use(&tool.definition.name))
-            .map(|tool| self.defined(tool, principal))
-            .filter(|definition| definition.requirements_met || !offered)
-            .collect()
+    /// What Claude is given when the principal asks for a person, sorted by name; whether one of it acts for that
+    /// person.
+    pub fn offered(&self, principal: &Principal, person: &str) -> (Vec<ToolDefinition>, bool) {
+        let mut personal = false;
+        let mut offered = Vec::new();
+        for tool in self.all(&principal.client.tenant) {
+            if !principal.may_use(&tool.definition.name) {
+                continue;
+            }
+            let definition = self.defined(&tool, principal, person);
+            if definition.requirements_met {
+                personal |= match &tool.backing {
+                    Backing::BuiltIn => false,
+                    Backing::Arcade(_) => true,
+                    Backing::Http(endpoint) => endpoint.provider().is_some(),
+                };
+                offered.push(definition);
+            }
+        }
+        (offered, personal)
     }
 
     /// One of them, with what was made of it so far.
@@ -162,22 +184,26 @@ impl Tools {
         ToolDefinition {
             usage: Some(self.usage.of(&principal.client.tenant, name)),
             http,
-            ..self.defined(tool, principal)
+            ..self.defined(tool, principal, &principal.client.id)
         }
     }
 
-    /// Its definition, as far as it depends on who asks.
-    fn defined(&self, tool: &Tool, principal: &Principal) -> ToolDefinition {
+    /// Its definition, as far as it depends on who asks and for whom.
+    fn defined(&self, tool: &Tool, principal: &Principal, person: &str) -> ToolDefinition {
         let requirements_met = match &tool.backing {
             Backing::BuiltIn => true,
-            Backing::Http(endpoint) => endpoint.oauth().is_none(),
+            Backing::Http(endpoint) => endpoint.provider().is_none_or(|provider| {
+                let tenant = &principal.client.tenant;
+                let whose = Whose::new(tenant, person, &tool.definition.name);
+                self.consents.has(&whose, provider)
+            }),
             Backing::Arcade(call) => self.arcade.as_ref().is_some_and(|arcade| {
                 let known = arcade.tools();
                 known.get(&call.name).is_some_and(|known| {
                     let Backing::Arcade(call) = &known.backing else {
                         return false;
                     };
-                    arcade.is_usable(known, call, &principal.client.id)
+                    arcade.is_usable(known, call, person)
                 })
             }),
         };
@@ -255,20 +281,13 @@ impl Tools {
     pub async fn remove(&self, name: &str, principal: &Principal) -> Result<(), RemoveError> {
         let tenant = &principal.client.tenant;
         if self.registry.remove(tenant, name).await? {
+            self.consents.forget_tool(tenant, name).await?;
             self.usage.forget(tenant, name);
             return Ok(());
         }
         match self.find(tenant, name) {
             Some(_) => Err(RemoveError::NotRegistered),
             None => Err(RemoveError::Unknown),
-        }
-    }
-
-    /// Where a person consents to an HTTP tool of the tenant, where one has to.
-    pub fn oauth(&self, tenant: &str, name: &str) -> Option<OAuthClient> {
-        match &self.find(tenant, name)?.backing {
-            Backing::Http(endpoint) => endpoint.oauth().cloned(),
-            _ => None,
         }
     }
 
@@ -389,10 +408,7 @@ impl Tools {
         match &tool.backing {
             Backing::BuiltIn => self.run_own(call, &tool.definition.name, arguments).await,
             Backing::Http(endpoint) => {
-                let token = token(endpoint)?;
-                let (web, bytes) = (&self.web, most_bytes);
-                endpoint
-                    .execute(web, arguments, token, bytes, deadline)
+                self.run_endpoint(call, tool, endpoint, arguments, deadline)
                     .await
             }
             Backing::Arcade(registered) => {
@@ -409,6 +425,35 @@ impl Tools {
                     .execute(tool, call.person, arguments, most_bytes, deadline)
                     .await
             }
+        }
+    }
+
+    /// By the person's consent, where the endpoint acts for one.
+    async fn run_endpoint(
+        &self,
+        call: Call<'_>,
+        tool: &Tool,
+        endpoint: &Endpoint,
+        arguments: &Value,
+        deadline: Instant,
+    ) -> Result<ToolOutput, ToolError> {
+        let (web, most_bytes) = (&self.web, tool.definition.limits.max_bytes);
+        let Some(provider) = endpoint.provider() else {
+            return endpoint
+                .execute(web, arguments, None, most_bytes, deadline)
+                .await;
+        };
+        let client = &call.principal.client;
+        let whose = Whose::new(&client.tenant, call.person, &tool.definition.name);
+        let token = self.consents.token(&client.id, &whose, provider).await?;
+        let with = Some(token.clone());
+        let executed = endpoint.execute(web, arguments, with, most_bytes, deadline);
+        match executed.await {
+            Err(ToolError::AuthorizationRequired { .. }) => Err(self
+                .consents
+                .withdrawn(&client.id, &whose, provider, &token)
+                .await),
+            outcome => outcome,
         }
     }
 
@@ -440,14 +485,6 @@ impl Tools {
 
 fn absent() -> ToolError {
     ToolError::NotFound("no such tool".into())
-}
-
-/// What a person's consent gives to an endpoint that acts for one.
-fn token(endpoint: &Endpoint) -> Result<Option<HeaderValue>, ToolError> {
-    match endpoint.oauth() {
-        None => Ok(None),
-        Some(_) => Err(ToolError::AuthorizationRequired { url: None }),
-    }
 }
 
 /// A call under way. Whoever asked may leave, or the time may be over: what ran leaves its event all the same.

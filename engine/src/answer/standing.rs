@@ -4,10 +4,16 @@ use super::Answering;
 use crate::auth::Principal;
 use crate::cache::Key;
 use crate::claude::Prompt;
-use crate::tools::{claude_name, source_kind};
+use crate::tools::claude_name;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
+
+/// By client and person.
+pub type Standings = HashMap<String, HashMap<String, Arc<Standing>>>;
+
+/// Whose standing is remembered, of those that a client acts for.
+const MOST_PERSONS: usize = 256;
 
 /// What every conversation of a client begins with, and what its answers are kept under.
 #[derive(Debug)]
@@ -23,31 +29,34 @@ pub struct Standing {
 }
 
 impl Answering {
-    /// What every conversation of a client begins with. Made once, and again when tools have changed.
-    pub(super) fn standing(&self, principal: &Principal) -> Arc<Standing> {
+    /// What every conversation of a client for a person begins with. Made once, and again when tools have changed.
+    pub(super) fn standing(&self, principal: &Principal, person: &str) -> Arc<Standing> {
         let edition = self.tools.edition();
+        let client = principal.client.id.as_str();
         let mut known = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(standing) = known
-            .get(&principal.client.id)
+            .get(client)
+            .and_then(|persons| persons.get(person))
             .filter(|standing| standing.edition == edition)
         {
             return standing.clone();
         }
-        let standing = Arc::new(self.prepare(principal, edition));
-        known.insert(principal.client.id.clone(), standing.clone());
+        let standing = Arc::new(self.prepare(principal, person, edition));
+        let persons = known.entry(client.to_owned()).or_default();
+        if persons.len() >= MOST_PERSONS {
+            persons.clear();
+        }
+        persons.insert(person.to_owned(), standing.clone());
         standing
     }
 
-    fn prepare(&self, principal: &Principal, edition: u64) -> Standing {
+    fn prepare(&self, principal: &Principal, person: &str, edition: u64) -> Standing {
         let client = &principal.client;
-        let definitions = self.tools.definitions(principal, true);
+        let (definitions, personal) = self.tools.offered(principal, person);
         let names = definitions
             .iter()
             .map(|tool| (claude_name(&tool.name), tool.name.clone()))
             .collect();
-        let personal = definitions
-            .iter()
-            .any(|tool| source_kind(&tool.name) == "arcade");
         // A new version may do something else under the same name.
         let versions: Vec<String> = definitions
             .iter()

@@ -141,6 +141,18 @@ pub const SETTINGS: &[Setting] = &[
         "A Postgres database for everything but the audit log.",
     ),
     setting(
+        "FACT_ENCRYPTION_KEY",
+        "state.encryption_key",
+        Takes::Secret,
+        "Encrypts what persons and administrators entrust, base64 of 32 bytes; made in `state.dir` by default.",
+    ),
+    setting(
+        "FACT_OAUTH_REDIRECT_URL",
+        "tokens.oauth_redirect_url",
+        Takes::Text,
+        "Where providers send people back to after they have consented; the engine's own callback by default.",
+    ),
+    setting(
         "FACT_AUDIT_KEEP_DAYS",
         "audit.keep_days",
         Takes::Number,

@@ -2,7 +2,7 @@
 
 use super::settings::{SETTINGS, Setting, Takes, keys};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// From here on a name may have been meant for another.
 const ALIKE: f64 = 0.8;
@@ -45,6 +45,8 @@ impl std::fmt::Display for Origin {
 pub struct Sources {
     values: BTreeMap<&'static str, (String, Origin)>,
     pub(super) mistakes: Vec<String>,
+    /// The files that secrets were read from: no tool may read them.
+    pub(super) secret_files: Vec<PathBuf>,
 }
 
 impl Sources {
@@ -110,6 +112,7 @@ impl Sources {
             }
             std::fs::read_to_string(path)
         });
+        self.secret_files.push(path.to_owned());
         match read {
             Ok(text) if !text.trim().is_empty() => return Some(text.trim().to_owned()),
             Ok(_) => self.mistakes.push(format!(

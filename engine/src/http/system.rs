@@ -22,6 +22,7 @@ pub(super) async fn health(State(engine): State<Engine>) -> (StatusCode, Json<He
         "audit",
         "web",
         "registration",
+        "oauth",
     ];
     if tools.files.is_some() {
         profiles.push("files");

@@ -81,6 +81,7 @@ fn failure(error: RegisterError) -> Failure {
         RegisterError::TooMany => Failure::new(ErrorCode::LimitExceeded, message),
         RegisterError::Refused(refusal) => ToolError::from(refusal).into(),
         RegisterError::Store(error) => error.into(),
+        RegisterError::Sealed(_) => Failure::new(ErrorCode::Internal, "the tool cannot be kept"),
     }
 }
 
@@ -124,7 +125,11 @@ fn act(principal: &Principal, name: &str, details: Value, trace: &Trace) -> Happ
     }
 }
 
-async fn recorded(engine: &Engine, happening: Happening, trace: &Trace) -> Result<(), Failure> {
+pub(super) async fn recorded(
+    engine: &Engine,
+    happening: Happening,
+    trace: &Trace,
+) -> Result<(), Failure> {
     let recorded = engine.audit.record(happening).await;
     recorded.map_err(|_| unaudited(trace))
 }
@@ -133,6 +138,6 @@ fn unaudited(trace: &Trace) -> Failure {
     Failure::new(ErrorCode::Internal, "the call could not be audited").with(trace)
 }
 
-fn unknown(trace: &Trace) -> Failure {
+pub(super) fn unknown(trace: &Trace) -> Failure {
     Failure::new(ErrorCode::ToolNotFound, "there is no such tool").with(trace)
 }

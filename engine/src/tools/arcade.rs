@@ -12,12 +12,13 @@ use super::tool::{ArcadeCall, Tool, too_long};
 use crate::breaker::Breaker;
 use crate::claude::retry_after;
 use crate::mask::mask;
+use crate::store::Store;
 use consent::Consents;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,6 +39,8 @@ struct Inner {
     discovered: AtomicBool,
     timeout: Duration,
     consents: Consents,
+    /// Keeps who consented, once there is a start.
+    store: OnceLock<Store>,
 }
 
 /// Where Arcade is, and what opens it.
@@ -93,6 +96,7 @@ impl Arcade {
             discovered: AtomicBool::new(false),
             timeout,
             consents: Consents::default(),
+            store: OnceLock::new(),
         })))
     }
 
@@ -148,7 +152,7 @@ impl Arcade {
             let said = match answer? {
                 Said::Result(result) => {
                     if tool.consent_is_enough {
-                        self.consent_given(person, &tool.name);
+                        self.consent_given(person, &tool.name).await;
                     }
                     return Ok(ToolOutput::plain(result));
                 }

@@ -2,13 +2,13 @@
 
 use super::attempts::{Again, Failed, attempts};
 use super::outcome::{ToolError, ToolOutput};
-use super::tool::too_long;
-use super::web::{Undone, Web};
+use super::web::{Payload, Undone, Web, read};
 use crate::breaker::Breaker;
 use crate::claude::retry_after;
-use fact_wire::{ArgumentsIn, HttpEndpoint, OAuthClient};
+use crate::consent::Provider;
+use fact_wire::{ArgumentsIn, HttpEndpoint};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) struct Endpoint {
     headers: HeaderMap,
     arguments_in: ArgumentsIn,
     idempotent: bool,
-    oauth: Option<OAuthClient>,
+    provider: Option<Provider>,
     breaker: Arc<Breaker>,
 }
 
@@ -88,14 +88,14 @@ impl Endpoint {
                 .idempotent
                 .unwrap_or(matches!(method, Method::GET | Method::PUT | Method::DELETE)),
             method,
-            oauth: asked.oauth.clone(),
+            provider: provider(asked)?,
             breaker: Arc::default(),
         })
     }
 
     /// Where a person consents, where one has to.
-    pub(super) fn oauth(&self) -> Option<&OAuthClient> {
-        self.oauth.as_ref()
+    pub(super) fn provider(&self) -> Option<&Provider> {
+        self.provider.as_ref()
     }
 
     /// For administrators; what may be secret is masked.
@@ -116,13 +116,8 @@ impl Endpoint {
             "arguments_in": self.arguments_in,
             "idempotent": self.idempotent,
         });
-        if let Some(oauth) = &self.oauth {
-            shown["oauth"] = json!({
-                "authorization_url": oauth.authorization_url,
-                "token_url": oauth.token_url,
-                "client_id": oauth.client_id,
-                "scopes": oauth.scopes,
-            });
+        if let Some(provider) = &self.provider {
+            shown["oauth"] = provider.shown();
         }
         shown
     }
@@ -165,7 +160,8 @@ impl Endpoint {
         let admitted = breaker.admit(std::time::Instant::now());
         admitted.map_err(|retry_after| Failed::never(down(retry_after)))?;
         let failed = || breaker.failed(std::time::Instant::now());
-        let asked = web.call(self.method.clone(), url, headers, body, deadline);
+        let payload = body.map_or(Payload::Nothing, Payload::Json);
+        let asked = web.call(self.method.clone(), url, headers, payload, deadline);
         let mut response = match asked.await {
             Ok(response) => response,
             Err(Undone { error, .. }) if matches!(error, ToolError::Refused { .. }) => {
@@ -193,6 +189,12 @@ impl Endpoint {
         } else {
             breaker.succeeded();
         }
+        // RFC 6750: the person's token has expired, or was revoked where it was given.
+        if status == StatusCode::UNAUTHORIZED && self.provider.is_some() {
+            return Err(Failed::never(ToolError::AuthorizationRequired {
+                url: None,
+            }));
+        }
         if !status.is_success() {
             let again = busy || status.is_server_error();
             return Err(Failed {
@@ -218,6 +220,12 @@ impl Endpoint {
             ..ToolOutput::plain(result)
         })
     }
+}
+
+fn provider(asked: &HttpEndpoint) -> Result<Option<Provider>, Mistake> {
+    let read = |oauth| Provider::read(oauth, &asked.url);
+    let provider = asked.oauth.as_ref().map(read).transpose();
+    provider.map_err(|(field, message)| (format!("/oauth{field}"), message))
 }
 
 fn headers(asked: &BTreeMap<String, String>) -> Result<HeaderMap, Mistake> {
@@ -268,33 +276,6 @@ fn with_query(url: &str, arguments: &Value) -> String {
         url.query_pairs_mut().extend_pairs(pairs);
     }
     url.into()
-}
-
-async fn read(
-    response: &mut Response,
-    most_bytes: u64,
-    deadline: Instant,
-) -> Result<Vec<u8>, ToolError> {
-    let most = usize::try_from(most_bytes).unwrap_or(usize::MAX);
-    let mut bytes = Vec::new();
-    loop {
-        let chunk = tokio::time::timeout_at(deadline, response.chunk()).await;
-        let chunk = chunk.map_err(|_| ToolError::Timeout)?;
-        let broken = |error: reqwest::Error| {
-            if error.is_timeout() {
-                ToolError::Timeout
-            } else {
-                ToolError::Unavailable("the endpoint's answer broke off".into())
-            }
-        };
-        let Some(chunk) = chunk.map_err(broken)? else {
-            return Ok(bytes);
-        };
-        if bytes.len() + chunk.len() > most {
-            return Err(too_long(most_bytes));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
 }
 
 /// JSON as it is, any other text as a text, nothing as null.

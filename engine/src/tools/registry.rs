@@ -6,6 +6,7 @@ use super::endpoint::Endpoint;
 use super::outcome::Violation;
 use super::tool::{ArcadeCall, Backing, MOST_BYTES, Tool};
 use super::web::Web;
+use crate::consent::{Unopened, Vault};
 use crate::store::{Kind, Store, StoreError};
 use fact_guard::Refusal;
 use fact_wire::{
@@ -50,6 +51,9 @@ pub enum RegisterError {
     /// It cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It cannot be encrypted.
+    #[error(transparent)]
+    Sealed(#[from] Unopened),
 }
 
 /// Why a tool is not removed.
@@ -75,7 +79,7 @@ struct Registration {
     registered_at: String,
 }
 
-/// All versions of a tool, the newest last, as they lie in the store.
+/// All versions of a tool, the newest last, as they lie in the store: sealed, for headers and clients have secrets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
     /// Of this form.
@@ -96,6 +100,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Registry {
     store: Store,
+    vault: Vault,
     /// By tenant and name.
     tools: RwLock<HashMap<String, BTreeMap<String, Entry>>>,
     edition: AtomicU64,
@@ -113,23 +118,39 @@ pub(super) struct Beside<'a> {
 
 impl Registry {
     /// Those that were registered earlier. `timeout`: of a call, unless its tool says otherwise.
-    pub(super) async fn load(store: Store, timeout: Duration) -> Result<Self, StoreError> {
+    pub(super) async fn load(
+        store: Store,
+        vault: Vault,
+        timeout: Duration,
+    ) -> Result<Self, StoreError> {
         let mut tools: HashMap<String, BTreeMap<String, Entry>> = HashMap::new();
-        for (key, record) in store.all::<Record>(Kind::Tool).await? {
-            let tool = record
-                .versions
-                .last()
-                .filter(|_| record.format == FORMAT)
-                .and_then(|newest| made(newest, &record, timeout).ok());
-            let Some(tool) = tool else {
+        for (key, kept) in store.all::<Value>(Kind::Tool).await? {
+            // Earlier engines kept them as they are.
+            let plain = kept.is_object();
+            let record: Option<Record> = match kept {
+                Value::String(sealed) => vault.open(&place(&key), &sealed).ok(),
+                kept => serde_json::from_value(kept).ok(),
+            };
+            let read = record
+                .filter(|record| record.format == FORMAT)
+                .and_then(|record| {
+                    let newest = record.versions.last()?;
+                    let tool = made(newest, &record, timeout).ok()?;
+                    Some((tool, record))
+                });
+            let Some((tool, record)) = read else {
                 tracing::error!(key, "a registered tool cannot be read and is left out");
                 continue;
             };
+            if plain && let Ok(sealed) = vault.seal(&place(&key), &record) {
+                store.put(Kind::Tool, &key, &sealed, None).await?;
+            }
             let own = tools.entry(record.tenant.clone()).or_default();
             own.insert(tool.definition.name.clone(), Entry { tool, record });
         }
         Ok(Self {
             store,
+            vault,
             tools: RwLock::new(tools),
             edition: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
@@ -173,6 +194,11 @@ impl Registry {
                 .web
                 .judge(&http.url)
                 .map_err(RegisterError::Refused)?;
+            if let Ok(endpoint) = Endpoint::read(http)
+                && let Some(provider) = endpoint.provider()
+            {
+                provider.judge(beside.web).map_err(RegisterError::Refused)?;
+            }
         }
         let _changing = self.changing.lock().await;
         let mut record = self
@@ -202,9 +228,9 @@ impl Registry {
             None => return Err(RegisterError::TooMany),
         };
         let name = tool.definition.name.clone();
-        self.store
-            .put(Kind::Tool, &key(tenant, &name), &record, None)
-            .await?;
+        let key = key(tenant, &name);
+        let sealed = self.vault.seal(&place(&key), &record)?;
+        self.store.put(Kind::Tool, &key, &sealed, None).await?;
         let entry = Entry {
             tool: tool.clone(),
             record,
@@ -273,6 +299,11 @@ impl Default for Record {
 /// A name has no slash.
 fn key(tenant: &str, name: &str) -> String {
     format!("{tenant}/{name}")
+}
+
+/// Where a tool is sealed for.
+fn place(key: &str) -> [&str; 2] {
+    ["tool", key]
 }
 
 fn alike(other: &str) -> String {
@@ -473,6 +504,7 @@ fn made(
             let call = ArcadeCall {
                 name: name.unwrap_or_else(|| request.name.clone()),
                 repeatable: false,
+                acts_for_a_person: false,
                 consent_is_enough: false,
             };
             (ToolKind::Arcade, Backing::Arcade(call))

@@ -37,6 +37,8 @@ pub(super) struct ArcadeCall {
     pub(super) name: String,
     /// Whether a second call does no harm.
     pub(super) repeatable: bool,
+    /// Whether a person has to consent to it.
+    pub(super) acts_for_a_person: bool,
     /// Whether a person's consent is all that is missing, where something is.
     pub(super) consent_is_enough: bool,
 }

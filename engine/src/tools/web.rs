@@ -1,6 +1,7 @@
 //! `Web.HttpRequest`: names are looked up here and their addresses judged, each hop anew; what comes back is cut and timed.
 
 use super::outcome::{ToolError, ToolOutput};
+use super::tool::too_long;
 use base64::Engine as _;
 use fact_guard::url::{self, AllowedUrl, Pair};
 use fact_guard::{Refusal, Rule};
@@ -135,17 +136,17 @@ impl Web {
     }
 
     /// Whether an endpoint may be asked at all, by its text.
-    pub(super) fn judge(&self, url: &str) -> Result<AllowedUrl, Refusal> {
+    pub(crate) fn judge(&self, url: &str) -> Result<AllowedUrl, Refusal> {
         url::check(url, &self.listed)
     }
 
     /// Asks an endpoint that an administrator registered. Redirects are not followed.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         url: &str,
         headers: HeaderMap,
-        body: Option<&Value>,
+        payload: Payload<'_>,
         deadline: Instant,
     ) -> Result<Response, Undone> {
         let url = self.judge(url).map_err(|refusal| Undone {
@@ -153,8 +154,14 @@ impl Web {
             never_made: true,
         })?;
         let mut request = self.request_to(method, &url).headers(headers);
-        if let Some(body) = body {
-            request = request.json(body);
+        match payload {
+            Payload::Nothing => {}
+            Payload::Json(body) => request = request.json(body),
+            Payload::Form(body) => {
+                request = request
+                    .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(body);
+            }
         }
         let response = dispatch(request, &url, deadline).await?;
         match leads(&response) {
@@ -167,12 +174,48 @@ impl Web {
     }
 }
 
+/// What an endpoint is sent.
+pub(crate) enum Payload<'a> {
+    Nothing,
+    Json(&'a Value),
+    /// Encoded already.
+    Form(String),
+}
+
 /// A request without an answer.
 #[derive(Debug)]
-pub(super) struct Undone {
-    pub(super) error: ToolError,
+pub(crate) struct Undone {
+    pub(crate) error: ToolError,
     /// Whether nobody can have heard of it.
-    pub(super) never_made: bool,
+    pub(crate) never_made: bool,
+}
+
+/// The body of an endpoint's answer, if it is no longer than that.
+pub(crate) async fn read(
+    response: &mut Response,
+    most_bytes: u64,
+    deadline: Instant,
+) -> Result<Vec<u8>, ToolError> {
+    let most = usize::try_from(most_bytes).unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = tokio::time::timeout_at(deadline, response.chunk()).await;
+        let chunk = chunk.map_err(|_| ToolError::Timeout)?;
+        let broken = |error: reqwest::Error| {
+            if error.is_timeout() {
+                ToolError::Timeout
+            } else {
+                ToolError::Unavailable("the endpoint's answer broke off".into())
+            }
+        };
+        let Some(chunk) = chunk.map_err(broken)? else {
+            return Ok(bytes);
+        };
+        if bytes.len() + chunk.len() > most {
+            return Err(too_long(most_bytes));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
 }
 
 /// Sends a request, and judges who answers and how much they say before the body.

@@ -71,3 +71,50 @@ pub struct Revoked {
     /// True.
     pub revoked: bool,
 }
+
+/// The body of `POST /api/v1/auth/tools/{name}/authorize`; it may be absent.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorizeToolRequest {
+    /// Who consents; the client itself by default. Another one only for a client that acts for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+}
+
+/// The body of `POST /api/v1/auth/tools/callback`: what the provider sent the person back with.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackRequest {
+    /// Of the authorization.
+    pub state: String,
+    /// Of the provider.
+    pub code: String,
+}
+
+/// What became of `POST /api/v1/auth/tools/{name}/authorize`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ToolAuthorization {
+    /// `Toolkit.Tool`.
+    pub tool_name: String,
+    /// `authorized` or `pending`.
+    pub status: String,
+    /// Where the person consents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_url: Option<String>,
+    /// Comes back with the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// RFC 3339; of the state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// What became of `POST /api/v1/auth/tools/callback`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ToolAuthorized {
+    /// `authorized`.
+    pub status: String,
+    /// `Toolkit.Tool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_name: Option<String>,
+}

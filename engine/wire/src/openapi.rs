@@ -1,11 +1,12 @@
 //! `openapi.json`: the contract in its precise form, made from the messages and one table of operations.
 
 use crate::{
-    AuditPage, BatchAnswer, BatchRequest, CacheReport, Criteria, ErrorBody, ExecuteRequest,
-    ExecutionBegun, ExecutionState, GrantedToken, Health, Invalidated, InvalidationType,
-    QueryAnswer, QueryRequest, QueryState, Ready, RegisterRequest, RevokeRequest, Revoked, Session,
-    SessionForgotten, TokenRequest, TokenValidity, ToolAnswer, ToolDefinition, ToolList,
-    ToolRemoved, WarmRequest, WarmingJob,
+    AuditPage, AuthorizeToolRequest, BatchAnswer, BatchRequest, CacheReport, CallbackRequest,
+    Criteria, ErrorBody, ExecuteRequest, ExecutionBegun, ExecutionState, GrantedToken, Health,
+    Invalidated, InvalidationType, QueryAnswer, QueryRequest, QueryState, Ready, RegisterRequest,
+    RevokeRequest, Revoked, Session, SessionForgotten, TokenRequest, TokenValidity, ToolAnswer,
+    ToolAuthorization, ToolAuthorized, ToolDefinition, ToolList, ToolRemoved, WarmRequest,
+    WarmingJob,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -403,6 +404,36 @@ fn tokens(g: &mut SchemaGenerator) -> Vec<Operation> {
             request: Some(body(&forms, true)),
             answers: vec![(200, "The token.", as_json::<GrantedToken>(g))],
             errors: &[401, 403, 429],
+        },
+        Operation {
+            method: "post",
+            path: "/api/v1/auth/tools/{name}/authorize",
+            id: "tool_authorize",
+            summary: "Begins a person's consent to a tool that needs one: authorization code with PKCE.",
+            access: Access::Scope("tools"),
+            parameters: vec![in_path("name")],
+            request: Some(body(&as_json::<AuthorizeToolRequest>(g), false)),
+            answers: vec![(
+                200,
+                "Given already, or where to send the person.",
+                as_json::<ToolAuthorization>(g),
+            )],
+            errors: &[503, 504],
+        },
+        Operation {
+            method: "post",
+            path: "/api/v1/auth/tools/callback",
+            id: "tool_authorize_callback",
+            summary: "Finishes it with what the provider sent the person back with. A state is good once, and expires.",
+            access: Access::Scope("tools"),
+            parameters: vec![],
+            request: Some(body(&as_json::<CallbackRequest>(g), true)),
+            answers: vec![(
+                200,
+                "The person has consented.",
+                as_json::<ToolAuthorized>(g),
+            )],
+            errors: &[503, 504],
         },
         Operation {
             method: "get",

@@ -106,9 +106,27 @@ pub struct OAuthClient {
     /// Its secret, where it has one; never shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
+    /// How the secret is told; `client_secret_basic` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_method: Option<ClientAuthentication>,
     /// What is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// Where the person is sent back to, as the provider knows it; the engine's own by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
+}
+
+/// How an OAuth client tells its secret, in the words of RFC 7591.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ClientAuthentication {
+    /// In a header.
+    #[default]
+    #[serde(rename = "client_secret_basic")]
+    Basic,
+    /// In the body.
+    #[serde(rename = "client_secret_post")]
+    Body,
 }
 
 /// The tool of Arcade behind a registered one.

@@ -3,6 +3,7 @@
 use super::super::built_in::TOOLKITS;
 use super::super::tool::{ArcadeCall, Backing, MOST_BYTES, Tool};
 use super::{Arcade, Inner};
+use crate::store::Store;
 use fact_wire::{ToolDefinition, ToolKind, ToolLimits};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -37,8 +38,9 @@ pub enum DiscoveryError {
 }
 
 impl Arcade {
-    /// Asks once, for a while; who starts need not wait for an Arcade that hangs.
-    pub async fn start(&self) {
+    /// Asks once, for a while; who starts need not wait for an Arcade that hangs. `store`: who consented there.
+    pub async fn start(&self, store: Store) {
+        self.remember(store).await;
         let found = tokio::time::timeout(START_TIMEOUT, self.discover()).await;
         if let Err(error) = found.unwrap_or(Err(DiscoveryError::Slow)) {
             tracing::warn!(%error, "Arcade's tools are not known yet");
@@ -165,6 +167,7 @@ fn read(item: &Value, timeout: Duration) -> Option<(ToolDefinition, Backing)> {
     let call = ArcadeCall {
         name: name.clone(),
         repeatable: behavior["read_only"] == true || behavior["idempotent"] == true,
+        acts_for_a_person: requirements["authorization"].is_object(),
         consent_is_enough: requirements["authorization"].is_object()
             && secrets.all(|secret| secret["met"] != false),
     };

@@ -1,6 +1,7 @@
 //! What persons consented to at Arcade: asked for when a tool needs it, and waited for beside what else is done.
 
 use super::{Arcade, Inner, Upstream, attempts};
+use crate::store::{Kind, Store};
 use crate::tools::outcome::ToolError;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -90,10 +91,31 @@ pub(super) fn url(said: &Value) -> Option<&str> {
 }
 
 impl Arcade {
-    pub(super) fn consent_given(&self, person: &str, tool: &str) {
-        if !self.0.consents.has(person, tool) && self.0.consents.add(person, tool) {
-            self.0.edition.fetch_add(1, Relaxed);
+    pub(super) async fn consent_given(&self, person: &str, tool: &str) {
+        if self.0.consents.has(person, tool) || !self.0.consents.add(person, tool) {
+            return;
         }
+        self.0.edition.fetch_add(1, Relaxed);
+        // To what they consented Arcade knows; that they did is what there is to ask for after a restart.
+        if let Some(store) = self.0.store.get()
+            && let Err(error) = store.put(Kind::ArcadePerson, person, &true, None).await
+        {
+            tracing::warn!(%error, "after a restart a person's consents at Arcade are not known");
+        }
+    }
+
+    /// Those who consented earlier are asked for with the tools.
+    pub(super) async fn remember(&self, store: Store) {
+        match store.all::<bool>(Kind::ArcadePerson).await {
+            Ok(persons) => {
+                let mut known = self.0.consents.lock();
+                for (person, _) in persons.into_iter().take(MOST) {
+                    known.granted.entry(person).or_default();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "who consented at Arcade is not known yet"),
+        }
+        self.0.store.get_or_init(|| store);
     }
 
     pub(super) fn consent_missing(&self, person: &str, tool: &str) {
@@ -131,7 +153,7 @@ impl Arcade {
         let answer = attempts(deadline, once).await?;
         let refused = || ToolError::Failed("Arcade does not say how to authorize this tool".into());
         if answer.body["status"] == "completed" {
-            self.consent_given(person, tool);
+            self.consent_given(person, tool).await;
             return Ok(None);
         }
         let url = url(&answer.body).ok_or_else(refused)?;
@@ -173,7 +195,8 @@ impl Waiting {
         };
         inner.consents.lock().waited.remove(&self.who);
         if given == Ok(true) {
-            Arcade(inner).consent_given(&self.who.0, &self.who.1);
+            let (person, tool) = &self.who;
+            Arcade(inner).consent_given(person, tool).await;
         }
     }
 

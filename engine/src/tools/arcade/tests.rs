@@ -15,6 +15,7 @@ fn call(repeatable: bool) -> ArcadeCall {
     ArcadeCall {
         name: "Gmail.ListEmails".into(),
         repeatable,
+        acts_for_a_person: true,
         consent_is_enough: true,
     }
 }

@@ -2,8 +2,11 @@
 
 use super::super::web::WebConfig;
 use super::*;
+use crate::consent::EncryptionKey;
 use fact_guard::url::Pair;
 use serde_json::json;
+
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 struct World {
     folder: tempfile::TempDir,
@@ -15,7 +18,8 @@ struct World {
 async fn registry(folder: &tempfile::TempDir) -> Registry {
     let store = Store::in_folder(folder.path()).await.unwrap();
     let timeout = Duration::from_secs(10);
-    Registry::load(store, timeout).await.unwrap()
+    let vault = Vault::new(&EncryptionKey::read(KEY).unwrap()).unwrap();
+    Registry::load(store, vault, timeout).await.unwrap()
 }
 
 impl World {
@@ -41,6 +45,7 @@ impl World {
         let call = ArcadeCall {
             name: "Math.Add".into(),
             repeatable: true,
+            acts_for_a_person: false,
             consent_is_enough: false,
         };
         let arcade = Arc::new(Tool::new(arcade, Backing::Arcade(call)).unwrap());
