@@ -226,3 +226,35 @@ fn the_list_holds_every_variable_that_is_read_and_no_other() {
         .collect();
     assert_eq!(read, listed);
 }
+
+#[test]
+fn a_key_for_encryption_is_read_from_one_place_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "tooshort\n").unwrap();
+    let file = file.display().to_string();
+    let mistakes = |set: &[(&str, &str)]| {
+        let get = |name: &str| {
+            let found = set.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let mistakes = Config::from_environment(get).unwrap_err().0;
+        let of_keys = mistakes
+            .into_iter()
+            .filter(|mistake| mistake.contains("ENCRYPTION"));
+        of_keys.collect::<Vec<_>>()
+    };
+    let good = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let (key, key_file) = ("FACT_ENCRYPTION_KEY", "FACT_ENCRYPTION_KEY_FILE");
+    assert!(mistakes(&[(key, good)]).is_empty());
+    for wrong in [
+        vec![(key, "tooshort")],
+        vec![(key_file, file.as_str())],
+        vec![(key_file, "no-such-file")],
+        vec![(key, good), (key_file, file.as_str())],
+    ] {
+        let found = mistakes(&wrong);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(!found[0].contains("tooshort") && !found[0].contains(good));
+    }
+}

@@ -69,6 +69,23 @@ async fn authorizations_are_begun_only_so_often() {
 }
 
 #[tokio::test]
+async fn of_many_who_come_back_at_once_one_is_let_in() {
+    let world = World::new().await;
+    let begun = world.consents.begin("alice", &world.whose, &world.provider);
+    let state = begun.await.unwrap().state;
+    // As many engines would, none of which knows of the others.
+    let mut engines = Vec::new();
+    for _ in 0..8 {
+        engines.push(consents(&world.folder, 1).await);
+    }
+    let takes = engines
+        .iter()
+        .map(|engine| engine.take(("acme", "alice"), &state));
+    let taken = futures_util::future::join_all(takes).await;
+    assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 1);
+}
+
+#[tokio::test]
 async fn what_another_engine_keeps_is_found_and_what_another_key_sealed_is_not() {
     let world = World::new().await;
     let other = consents(&world.folder, 1).await;

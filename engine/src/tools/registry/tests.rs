@@ -245,3 +245,20 @@ async fn a_private_address_is_refused() {
         assert!(matches!(refused, Err(RegisterError::Refused(_))), "{url}");
     }
 }
+
+#[tokio::test]
+async fn secrets_lie_encrypted_and_what_earlier_engines_kept_is_encrypted_then() {
+    let world = World::new().await;
+    world.register("acme", http("Weather.Today")).await.unwrap();
+    let Registry { store, vault, .. } = &world.registry;
+    let key = key("acme", "Weather.Today");
+    let kept = async || store.get::<Value>(Kind::Tool, &key).await.unwrap().unwrap();
+    let sealed = kept().await;
+    assert!(!sealed.to_string().contains("hunter2"));
+    let plain: Value = vault.open(&place(&key), sealed.as_str().unwrap()).unwrap();
+    assert!(plain.to_string().contains("hunter2"));
+    store.put(Kind::Tool, &key, &plain, None).await.unwrap();
+    let later = registry(&world.folder).await;
+    assert!(later.find("acme", "Weather.Today").is_some());
+    assert!(kept().await.is_string());
+}
