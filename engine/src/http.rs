@@ -364,9 +364,14 @@ fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], trace: &Trace) -> Result<
 
 /// What the library says of a body, without the text in it that is of the wrong type: it may be a secret.
 fn without_texts(why: &str) -> String {
-    match (why.find("string \""), why.rfind("\", expected")) {
+    const LONGEST: usize = 300;
+    let told = match (why.find("string \""), why.rfind("\", expected")) {
         (Some(from), Some(to)) if from < to => format!("{}string{}", &why[..from], &why[to + 1..]),
         _ => why.to_owned(),
+    };
+    match told.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} …", &told[..end]),
+        None => told,
     }
 }
 

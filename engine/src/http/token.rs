@@ -30,7 +30,12 @@ pub(super) async fn grant(
     } = Presented::of(&request);
     let bytes = body(request, &trace).await?;
     let mut fields = if form {
-        from_form(&bytes)
+        from_form(&bytes).ok_or_else(|| {
+            failed(
+                ErrorCode::InvalidRequest,
+                "the form names a field more than once",
+            )
+        })?
     } else {
         parse(&bytes, &trace)?
     };
@@ -174,10 +179,16 @@ fn basic(header: &str) -> Option<(String, String)> {
     Some((plain(id)?, plain(secret)?))
 }
 
-fn from_form(bytes: &[u8]) -> Map<String, Value> {
-    url::form_urlencoded::parse(bytes)
-        .map(|(name, value)| (name.into_owned(), value.into_owned().into()))
-        .collect()
+/// The fields of a form, none of them twice.
+fn from_form(bytes: &[u8]) -> Option<Map<String, Value>> {
+    let mut fields = Map::new();
+    for (name, value) in url::form_urlencoded::parse(bytes) {
+        let earlier = fields.insert(name.into_owned(), value.into_owned().into());
+        if earlier.is_some() {
+            return None;
+        }
+    }
+    Some(fields)
 }
 
 pub(super) async fn validate(

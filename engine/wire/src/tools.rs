@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 #[serde(deny_unknown_fields)]
 pub struct ExecuteRequest {
     /// As the tool's schema says.
-    #[serde(default)]
     pub arguments: Map<String, Value>,
     /// Whether the result is waited for; `Prefer: respond-async` says the same.
     #[serde(default)]
@@ -45,12 +44,7 @@ pub struct BatchCall {
     #[serde(alias = "tool_name", alias = "name")]
     pub tool: String,
     /// As the tool's schema says. What is no object is this call's own mistake.
-    #[serde(default = "no_arguments")]
     pub arguments: Value,
-}
-
-fn no_arguments() -> Value {
-    Value::Object(Map::new())
 }
 
 /// What `GET /api/v1/tools/executions/{id}` says.
