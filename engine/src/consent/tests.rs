@@ -78,10 +78,10 @@ async fn of_many_who_come_back_at_once_one_is_let_in() {
     for _ in 0..8 {
         engines.push(consents(&world.folder, 1).await);
     }
-    let takes = engines
+    let returns = engines
         .iter()
         .map(|engine| engine.take(("acme", "alice"), &state));
-    let taken = futures_util::future::join_all(takes).await;
+    let taken = futures_util::future::join_all(returns).await;
     assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 1);
 }
 
