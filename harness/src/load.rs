@@ -31,6 +31,8 @@ pub struct Measured {
     pub lag_ns: BTreeMap<String, Vec<u64>>,
     /// The mocks' actual time less their schedule.
     pub mock_lag_ns: Vec<u64>,
+    /// The 99th percentile of how late the mocks' events in streams were, in milliseconds; absent where none was streamed.
+    pub mock_event_lag_ms: Option<f64>,
     /// What went wrong, each kind once, with its number.
     pub failures: BTreeMap<String, u64>,
     /// For the report.
@@ -84,8 +86,13 @@ pub async fn run(
             .map(|(after, before)| after - before),
         target_peak_bytes: world.running.peak_bytes(),
     };
-    attribution::measure(&sent, &world.journal.since(first), &context)
-        .map_err(|error| error.to_string())
+    let mut measured = attribution::measure(&sent, &world.journal.since(first), &context)
+        .map_err(|error| error.to_string())?;
+    // A mock is asked by one scenario alone, so all its events are of this load or of what warmed it up.
+    let streamed = world.mocks.timing().map(|timing| timing.events);
+    let streamed = streamed.iter().filter(|lags| lags.count > 0);
+    measured.mock_event_lag_ms = streamed.map(|lags| lags.p99_us / 1e3).reduce(f64::max);
+    Ok(measured)
 }
 
 /// Between the end of the preparation and the plan's zero.

@@ -457,6 +457,13 @@ fn doubts(limits: &[Limit], measured: &Measured) -> Vec<String> {
         {
             doubts.push(format!("the mocks answered {late:.2} ms late at the 99th percentile, over a tenth of `{} {}`", limit.name, limit.text));
         }
+        if class == "miss"
+            && let Some(late) = measured
+                .mock_event_lag_ms
+                .filter(|late| *late > limit.value / 1e7)
+        {
+            doubts.push(format!("the mocks' events in streams came {late:.2} ms late at the 99th percentile, over a tenth of `{} {}`", limit.name, limit.text));
+        }
     }
     doubts
 }
@@ -479,7 +486,22 @@ fn seconds(nanoseconds: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::*;
+
+    #[test]
+    fn late_events_of_the_mocks_are_a_doubt_about_limits_on_misses() {
+        let doubts = |name: &str, late_ms: f64| {
+            let limit = gates::parse(name, "<= 10 ms").unwrap();
+            let measured = Measured {
+                mock_event_lag_ms: Some(late_ms),
+                ..Measured::default()
+            };
+            doubts(&[limit], &measured).len()
+        };
+        assert_eq!(doubts("miss.p99", 0.9), 0);
+        assert_eq!(doubts("miss.p99", 1.1), 1);
+        assert_eq!(doubts("hit.p99", 1.1), 0);
+    }
 
     #[test]
     fn a_star_stands_for_any_characters_and_nothing_else_is_special() {

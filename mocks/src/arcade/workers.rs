@@ -1,7 +1,7 @@
 //! Workers: servers that offer their tools to Arcade, and which this mock calls as Arcade would.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     all: Mutex<BTreeMap<String, Worker>>,
-    http: reqwest::Client,
+    /// Made when the first worker is called: it reads the certificates of the machine.
+    http: OnceLock<reqwest::Client>,
 }
 
 #[derive(Clone, Debug)]
@@ -235,6 +236,7 @@ impl Workers {
         let url = worker.url(path);
         let request = self
             .http
+            .get_or_init(reqwest::Client::default)
             .get(&url)
             .timeout(PATIENCE)
             .bearer_auth(worker.token());
@@ -290,6 +292,7 @@ impl Workers {
         loop {
             let request = self
                 .http
+                .get_or_init(reqwest::Client::default)
                 .post(&url)
                 .timeout(timeout)
                 .bearer_auth(worker.token());
