@@ -1,11 +1,5 @@
 //! The state in Postgres: the same as in a file, for several engines at once.
 
-#![expect(
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says where it skips"
-)]
-
 use fact_engine::store::{Kind, Store, now};
 use fact_harness::database::{Data, Request, ScenarioDatabase, choose};
 
