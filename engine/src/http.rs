@@ -10,6 +10,7 @@ mod session;
 mod system;
 mod token;
 mod toolbox;
+mod unread;
 
 use crate::answer::Answering;
 use crate::audit::{Audit, Happening};

@@ -1,5 +1,7 @@
 //! A run: choose a database, replay every scenario in a world of its own, judge, and keep what was seen.
 
+mod schedule;
+
 use crate::database::{self, Data, DatabaseError, Server};
 use crate::gates::{self, Limit, Subject};
 use crate::load::{Measured, attribution};
@@ -8,9 +10,11 @@ use crate::target::Target;
 use crate::world::{World, WorldError};
 use fact_mocks::clock::Clock;
 use fact_reports::run::{self as record, Check, Outcome, Run, SCHEMA_VERSION};
+use schedule::Schedule;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What was meant by `fact run`.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct Config {
     pub arcade_listen: SocketAddr,
     /// Further variables for the target.
     pub environment: Vec<(String, String)>,
+    /// How many scenarios go on at once; those whose latencies are judged always go alone.
+    pub jobs: Option<usize>,
     /// The report folder; it takes the target's log.
     pub out: PathBuf,
     /// The command that repeats this run, without `--seed` and `--only`.
@@ -119,7 +125,7 @@ pub async fn run(
     let chosen = select(&config)?;
     let limits = chosen
         .iter()
-        .map(|scenario| read_gates(scenario))
+        .map(|at| read_gates(&config.scenarios[*at]))
         .collect::<Result<Vec<_>, _>>()?;
     let clock = Clock::start();
     let started_at = jiff::Timestamp::now().to_string();
@@ -135,35 +141,51 @@ pub async fn run(
         () = &mut stop => return Ok(interrupted_before_the_start(&config, started_at)),
     };
     watch(Event::Chosen(describe(&config, &server, chosen.len())));
-    let mut finished = Finished {
-        run: empty(&config, &server, started_at),
-        journal: Vec::new(),
-    };
-    let mut failure = None;
+    let mut run = empty(&config, &server, started_at);
     let total = chosen.len();
-    for (number, (scenario, limits)) in chosen.iter().zip(&limits).enumerate() {
-        watch(Event::Progress(format!(
-            "[{}/{total}] {} …",
-            number + 1,
-            scenario.id
-        )));
+    let jobs = chosen.into_iter().zip(limits).map(|(at, limits)| {
+        let alone = schedule::is_alone(&limits);
+        ((at, limits), alone)
+    });
+    let mut schedule = Schedule::new(jobs, schedule::at_once(&config));
+    let (config, server) = (Arc::new(config), Arc::new(server));
+    let start = |(at, limits): (usize, Vec<Limit>)| {
+        let (config, server) = (config.clone(), server.clone());
+        async move {
+            let scenario = &config.scenarios[at];
+            (at, replay(&config, scenario, &limits, &server, clock).await)
+        }
+    };
+    let mut done = BTreeMap::new();
+    let mut failure = None;
+    loop {
+        watch(Event::Progress(format!("[{}/{total}] …", done.len())));
         tokio::select! {
-            outcome = replay(&config, scenario, limits, &server, clock, &mut finished.journal) => match outcome {
-                Ok(outcome) => {
+            ended = schedule.next(start) => match ended {
+                None => break,
+                Some((at, Ok(replayed))) => {
+                    let outcome = &replayed.outcome;
                     watch(Event::Scenario { id: outcome.id.clone(), outcome: outcome.outcome.word(), seconds: outcome.duration_seconds });
-                    finished.run.scenarios.push(outcome);
+                    done.insert(at, replayed);
                 }
-                Err(error) => { failure = Some(error); break }
+                Some((_, Err(error))) => { failure = Some(error); break }
             },
-            () = &mut stop => { finished.run.interrupted = true; break }
+            () = &mut stop => { run.interrupted = true; break }
         }
     }
-    server.stop().await;
+    schedule.stop().await;
+    if let Some(server) = Arc::into_inner(server) {
+        server.stop().await;
+    }
     if let Some(failure) = failure {
         return Err(failure);
     }
-    finished.run.invalid = finished
-        .run
+    let mut journal = Vec::new();
+    for replayed in done.into_values() {
+        run.scenarios.push(replayed.outcome);
+        journal.extend(replayed.journal);
+    }
+    run.invalid = run
         .scenarios
         .iter()
         .flat_map(|scenario| {
@@ -173,19 +195,22 @@ pub async fn run(
                 .map(|why| format!("{}: {why}", scenario.id))
         })
         .collect();
-    finished.run.duration_seconds = seconds(clock.now_ns());
-    Ok(finished)
+    run.duration_seconds = seconds(clock.now_ns());
+    Ok(Finished { run, journal })
 }
 
-fn select(config: &Config) -> Result<Vec<&Scenario>, RunError> {
-    let wanted = |scenario: &&Scenario| {
+/// The places of the scenarios that are wanted.
+fn select(config: &Config) -> Result<Vec<usize>, RunError> {
+    let wanted = |scenario: &Scenario| {
         config.only.is_empty()
             || config
                 .only
                 .iter()
                 .any(|pattern| matches(pattern, &scenario.id))
     };
-    let chosen: Vec<&Scenario> = config.scenarios.iter().filter(wanted).collect();
+    let chosen: Vec<usize> = (0..config.scenarios.len())
+        .filter(|at| wanted(&config.scenarios[*at]))
+        .collect();
     if chosen.is_empty() {
         return Err(RunError::NothingMatches(config.only.join("` or `")));
     }
@@ -304,6 +329,14 @@ fn machine() -> BTreeMap<String, String> {
     machine
 }
 
+/// One scenario, replayed.
+#[derive(Debug)]
+struct Replayed {
+    outcome: record::Scenario,
+    /// One JSON object a line.
+    journal: Vec<String>,
+}
+
 /// One scenario in a world of its own.
 async fn replay(
     config: &Config,
@@ -311,8 +344,7 @@ async fn replay(
     limits: &[Limit],
     server: &Server,
     clock: Clock,
-    journal: &mut Vec<String>,
-) -> Result<record::Scenario, RunError> {
+) -> Result<Replayed, RunError> {
     let began_ns = clock.now_ns();
     let seed = scenario.seed.unwrap_or(config.seed);
     let mut outcome = record::Scenario {
@@ -340,7 +372,10 @@ async fn replay(
             "SQLite"
         };
         outcome.reason = Some(format!("only {other} can show it"));
-        return Ok(outcome);
+        return Ok(Replayed {
+            outcome,
+            journal: Vec::new(),
+        });
     }
     let in_world = |source| RunError::World {
         id: scenario.id.clone(),
@@ -351,7 +386,7 @@ async fn replay(
         .map_err(in_world)?;
     if world.claims(&scenario.requirement.profile).await {
         outcome.checks = crate::steps::run_steps(scenario, &scenario.steps, 1, &world).await;
-        outcome.checks.extend(leak_in_log(&world, config));
+        outcome.checks.extend(leak_in_log(&world));
         if let Some(load) = &scenario.load {
             let measured = crate::load::run(scenario, load, &world, seed)
                 .await
@@ -378,6 +413,7 @@ async fn replay(
             scenario.requirement.profile
         ));
     }
+    let mut journal = Vec::new();
     for entry in world.journal.since(0) {
         if let Ok(serde_json::Value::Object(mut line)) = serde_json::to_value(&entry) {
             // Keys and tokens are among them.
@@ -388,13 +424,12 @@ async fn replay(
     }
     world.stop().await;
     outcome.duration_seconds = seconds(clock.now_ns() - began_ns);
-    Ok(outcome)
+    Ok(Replayed { outcome, journal })
 }
 
 /// What must not stand in the target's own words either.
-fn leak_in_log(world: &World, config: &Config) -> Option<record::Check> {
-    let log = std::fs::read(config.out.join("target.log")).ok()?;
-    let secret = world.leak(&log)?;
+fn leak_in_log(world: &World) -> Option<record::Check> {
+    let secret = world.leak(&world.log()?)?;
     Some(record::Check {
         step: "all steps".into(),
         what: "secrets".into(),

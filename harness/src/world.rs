@@ -1,6 +1,7 @@
 //! All that surrounds a target during one scenario: mocks, relay, database, files, clients. Fresh each time.
 
 mod files;
+mod log;
 
 use crate::client::{Client, ClientError, Plain};
 use crate::database::{DatabaseError, ScenarioDatabase, Server};
@@ -15,6 +16,7 @@ use fact_mocks::journal::Journal;
 use fact_mocks::relay::{self, Relay};
 use fact_mocks::site::Site;
 use files::Files;
+use log::Log;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -108,6 +110,7 @@ pub struct World {
     relay: Option<Relay>,
     web: Option<Web>,
     sees_statements: bool,
+    log: Log,
     files: Files,
     guarded: Vec<(&'static str, String)>,
 }
@@ -262,9 +265,9 @@ impl World {
         environment.extend(scenario.target.clone());
         environment.extend(config.environment.iter().cloned());
         environment.retain(|_, value| !value.is_empty());
-        let log = config.out.join("target.log");
+        let log = Log::new(&config.out, &scenario.id);
         let started = async {
-            let running = target::start(&config.target, environment, &log).await?;
+            let running = target::start(&config.target, environment, log.path()).await?;
             let client = Client::new(running.base.clone(), clock, secrets.clone())?;
             Ok((running, client))
         };
@@ -297,6 +300,7 @@ impl World {
             relay,
             web,
             sees_statements,
+            log,
             files,
             guarded,
         })
@@ -357,6 +361,11 @@ impl World {
             .iter()
             .find(|(_, secret)| text.contains(secret.as_str()))
             .map(|(name, _)| *name)
+    }
+
+    /// All that the target has said of itself, where it was started here.
+    pub fn log(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.log.path()).ok()
     }
 
     /// What lies about the target on this machine, and no error may name.

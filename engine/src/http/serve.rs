@@ -1,5 +1,6 @@
 //! Connections: accepted, given a time within which a request has to be read, and drained at the end.
 
+use super::unread::ReadToEnd;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
@@ -163,6 +164,44 @@ fn from(
     routes.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(address));
         request.extensions_mut().insert(read.clone());
-        request
+        let waits = request.headers().contains_key(hyper::header::EXPECT);
+        request.map(|body| {
+            if waits {
+                axum::body::Body::new(body)
+            } else {
+                axum::body::Body::new(ReadToEnd::new(body))
+            }
+        })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// More than what lies in the buffers of a connection, so that an answer is there long before all is sent.
+    const LONG: usize = 16 << 20;
+
+    #[tokio::test]
+    async fn who_sends_a_body_that_nobody_reads_gets_the_answer_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().fallback(|| async { "nothing is here" });
+        let server = tokio::spawn(serve(listener, routes, std::future::pending()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {LONG}\r\n\r\n");
+            client.write_all(head.as_bytes()).await.unwrap();
+            client.write_all(&vec![b'a'; LONG]).await.unwrap();
+            let mut answer = vec![0; 4096];
+            let mut length = 0;
+            while !answer[..length].ends_with(b"nothing is here") {
+                let read = client.read(&mut answer[length..]).await.unwrap();
+                assert_ne!(read, 0, "{}", String::from_utf8_lossy(&answer[..length]));
+                length += read;
+            }
+        }
+        server.abort();
+    }
 }

@@ -125,6 +125,9 @@ pub(crate) struct RunArgs {
     /// The report folder; by default `fact-report/<time>-<seed>`
     #[arg(long, env = "FACT_RUN_OUT")]
     pub(crate) out: Option<PathBuf>,
+    /// How many scenarios go on at once, by default twice the cores; those whose latencies are judged go alone
+    #[arg(long, short, env = "FACT_RUN_JOBS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
     /// Inconclusive gates end with code 4
     #[arg(long, env = "FACT_RUN_STRICT")]
     pub(crate) strict: bool,

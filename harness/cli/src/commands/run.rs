@@ -26,6 +26,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
         claude_listen,
         arcade_listen,
         environment: environment(&args.environment)?,
+        jobs: args.jobs.map(usize::from),
         out: out.clone(),
         repeat: repeat(&args),
     };
