@@ -47,8 +47,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
     point_latest(&out);
     let verdict = fact_reports::verdict(&finished.run, args.strict);
     for text in [
-        fact_reports::terminal::failures(&finished.run),
         fact_reports::terminal::gates(&finished.run),
+        // Last, so that the end of a long log says what was wrong.
+        fact_reports::terminal::failures(&finished.run),
     ] {
         if !text.is_empty() {
             console::data(&text);
