@@ -119,6 +119,9 @@ pub enum AnswerError {
     /// `only_if_cached`, and it is not.
     #[error("no stored answer to this question")]
     NotCached,
+    /// What its tools did is not on disk.
+    #[error("what was done for the answer could not be audited")]
+    Unaudited,
     /// The maker is gone.
     #[error("the answer was given up")]
     Lost,

@@ -38,10 +38,13 @@ impl Answering {
         if said.is_err() {
             // Calls that were given up have left events without a receipt.
             let settled = self.tools.audit.settled();
-            settled.await.map_err(|_| AnswerError::Lost)?;
+            settled.await.map_err(|_| AnswerError::Unaudited)?;
         }
         for receipt in progress.receipts.drain(..) {
-            receipt.written().await.map_err(|_| AnswerError::Lost)?;
+            receipt
+                .written()
+                .await
+                .map_err(|_| AnswerError::Unaudited)?;
         }
         progress.finish(said?)
     }

@@ -83,7 +83,7 @@ impl From<AnswerError> for Failure {
             AnswerError::Limit(_) => ErrorCode::LimitExceeded,
             AnswerError::Busy => ErrorCode::RateLimited,
             AnswerError::NotCached => ErrorCode::CacheMiss,
-            AnswerError::Lost => ErrorCode::Internal,
+            AnswerError::Unaudited | AnswerError::Lost => ErrorCode::Internal,
         };
         let failure = Self::new(code, error.to_string());
         let second = std::time::Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use fact_engine::audit::Anchor;
+use fact_mocks::script::Millis;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -125,6 +126,9 @@ pub(crate) struct RunArgs {
     /// The report folder; by default `fact-report/<time>-<seed>`
     #[arg(long, env = "FACT_RUN_OUT")]
     pub(crate) out: Option<PathBuf>,
+    /// How long each load is measured, such as `5m`; by default as its scenario says
+    #[arg(long, env = "FACT_RUN_DURATION")]
+    pub(crate) duration: Option<Millis>,
     /// How many scenarios go on at once, by default twice the cores; those whose latencies are judged go alone
     #[arg(long, short, env = "FACT_RUN_JOBS", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,

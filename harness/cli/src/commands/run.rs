@@ -4,16 +4,22 @@ use super::{Failure, code, stop_signal};
 use crate::args::RunArgs;
 use crate::console;
 use fact_harness::run::{Config, Event};
+use fact_harness::scenario::Scenario;
 use fact_harness::target::Target;
+use fact_mocks::script::Millis;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| default_folder(args.seed));
-    let scenarios = fact_harness::scenario::load_all(&args.paths).map_err(Failure::usage)?;
+    let mut scenarios = fact_harness::scenario::load_all(&args.paths).map_err(Failure::usage)?;
+    if let Some(duration) = args.duration {
+        last(&mut scenarios, duration)?;
+    }
     let (claude_listen, arcade_listen) = mock_addresses(args.mocks.as_deref())?;
     let config = Config {
         scenarios,
@@ -61,6 +67,22 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
         &out.display().to_string(),
     ));
     u8::try_from(verdict.exit_code).map_err(|error| Failure::new(code::DEFECT, error))
+}
+
+/// Every load lasts that long.
+fn last(scenarios: &mut [Scenario], duration: Millis) -> Result<(), Failure> {
+    if duration.0 < Duration::from_millis(100) {
+        return Err(Failure::usage(format!(
+            "`--duration {duration}` is too short to measure anything; use `100ms` at least"
+        )));
+    }
+    for load in scenarios
+        .iter_mut()
+        .filter_map(|scenario| scenario.load.as_mut())
+    {
+        load.open.r#for = duration;
+    }
+    Ok(())
 }
 
 fn show(event: Event) {
@@ -167,6 +189,9 @@ fn repeat(args: &RunArgs) -> String {
     }
     if args.database != "auto" && !args.database.contains("://") {
         words.push(format!("--database {}", args.database));
+    }
+    if let Some(duration) = args.duration {
+        words.push(format!("--duration {duration}"));
     }
     words.extend(
         args.environment
