@@ -217,3 +217,14 @@ fn all_shipped_scenarios_are_well_formed() {
         panic!("{error}");
     }
 }
+
+#[test]
+fn a_text_that_stands_in_random_ids_by_chance_is_refused() {
+    let error = read(&EXAMPLE.replace(r#"lacks: ["y"]"#, r#"lacks: ["1120"]"#)).unwrap_err();
+    insta::assert_snapshot!(error, @r#"
+    cache.yaml:25:112: `1120` stands in ids and times by chance; write some of the text around it, or `equals` with its place
+       |
+    25 |       body: { snapshot: true, redact: ["$.query_id"], equals: { "$.response": "x" }, contains: ["x"], lacks: ["1120"] }
+       |                                                                                                                ^^^^
+    "#);
+}

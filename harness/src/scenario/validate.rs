@@ -39,6 +39,11 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<(), Wrong> {
         }) {
             json_path::parse(path).map_err(|why| (path.clone(), why))?;
         }
+        let body = step.expect.body.iter();
+        let texts = body.flat_map(|body| body.contains.iter().chain(&body.lacks));
+        texts
+            .map(|text| by_chance(text))
+            .collect::<Result<(), _>>()?;
         for event in step.expect.audit.keys() {
             if !["tool_call", "refusal", "login", "admin"].contains(&event.as_str()) {
                 let why = format!(
@@ -53,6 +58,18 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<(), Wrong> {
         crate::gates::parse(name, limit).map_err(|why| (name.clone(), why))?;
     }
     Ok(())
+}
+
+/// A few digits are in one random id of a thousand.
+fn by_chance(text: &str) -> Result<(), Wrong> {
+    const SHORTEST: usize = 12;
+    if text.len() >= SHORTEST || !text.chars().all(|c| c.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let why = format!(
+        "`{text}` stands in ids and times by chance; write some of the text around it, or `equals` with its place"
+    );
+    Err((text.to_owned(), why))
 }
 
 fn identity(scenario: &Scenario) -> Result<(), Wrong> {
