@@ -8,6 +8,10 @@ mod remote;
 use clap::Parser as _;
 use std::process::ExitCode;
 
+/// A question and its answer are some hundred small allocations, a fifth of what a hit costs with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()

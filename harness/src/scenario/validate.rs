@@ -40,10 +40,9 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<(), Wrong> {
             json_path::parse(path).map_err(|why| (path.clone(), why))?;
         }
         let body = step.expect.body.iter();
-        let texts = body.flat_map(|body| body.contains.iter().chain(&body.lacks));
-        texts
-            .map(|text| by_chance(text))
-            .collect::<Result<(), _>>()?;
+        for text in body.flat_map(|body| body.contains.iter().chain(&body.lacks)) {
+            by_chance(text)?;
+        }
         for event in step.expect.audit.keys() {
             if !["tool_call", "refusal", "login", "admin"].contains(&event.as_str()) {
                 let why = format!(
