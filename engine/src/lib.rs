@@ -96,6 +96,8 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
+    // Another one where the port was left to the system.
+    let address = listener.local_addr().unwrap_or(address);
     let metrics = Arc::new(metrics::Metrics::default());
     let audit = Audit::open(&config.state_dir, config.audit_keep, metrics.clone())?;
     let store = match &config.state_url {

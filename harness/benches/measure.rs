@@ -11,7 +11,7 @@ fn measure(criterion: &mut Criterion) {
         bencher.iter(|| histogram.saturating_record(black_box(1_234_567)));
     });
     criterion.bench_function("share bounds of 10,000", |bencher| {
-        bencher.iter(|| statistics::share_bounds(black_box(431), 10_000));
+        bencher.iter(|| statistics::share_bounds(black_box(431.0), 10_000.0, 0.05));
     });
     let load = serde_json::from_value(serde_json::json!({
         "open": { "rate": "200/s", "arrivals": "poisson", "for": "10s" }, "mix": { "hit": "80%", "miss": "20%" },

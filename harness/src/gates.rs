@@ -1,16 +1,21 @@
-//! Limits, and whether what was measured keeps them: pass, fail, or not enough evidence.
+//! Limits as people write them: what a gate speaks of, and where it ends. `judge` holds what was measured against them.
 
-use crate::load::Measured;
-use crate::statistics::{quantile, quantile_interval, share_bounds};
-use fact_reports::run::{Gate, Outcome};
+mod judge;
+
+pub use judge::{Judged, judge, of_series};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 /// What a gate speaks of.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Subject {
-    /// A quantile of the response time of a class, such as `hit.p95`.
+    /// A quantile of a time of a class, such as `hit.p95`.
     Quantile {
         /// `hit`, `miss` or `tool`.
         class: String,
+        /// Which of its times.
+        time: Time,
         /// Between 0 and 1.
         quantile: f64,
     },
@@ -20,8 +25,44 @@ pub enum Subject {
     Answered,
     /// Answers that are not what they have to be.
     Wrong,
+    /// Requests a second that were answered, in whatever way.
+    Throughput,
+    /// Requests a second that were answered as they should be.
+    Goodput,
     /// What hits saved of the uncached price.
     HitCostReduction,
+    /// What Claude billed, over all answers.
+    CostPerAnswer,
+    /// How often Claude was called for an answer of a class.
+    ClaudeCalls {
+        /// `hit` or `miss`.
+        class: String,
+    },
+    /// Processor time of the target for a request.
+    Processor,
+    /// Peak memory of the target.
+    Memory,
+}
+
+/// Which time of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// From when it was due to its last byte.
+    Response,
+    /// From when it was due to its first byte.
+    FirstByte,
+    /// What neither upstreams nor the database took.
+    Own,
+}
+
+/// What becomes of a run that does not keep a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// It fails.
+    #[default]
+    Fail,
+    /// It says so.
+    Warn,
 }
 
 /// One gate of a scenario.
@@ -33,320 +74,282 @@ pub struct Limit {
     pub text: String,
     /// What it speaks of.
     pub subject: Subject,
-    /// Nanoseconds for a quantile, a share of 1 otherwise.
+    /// Nanoseconds for a time, a share of 1, a second's number, dollars or bytes.
     pub value: f64,
+    /// What becomes of a run that does not keep it.
+    pub level: Level,
 }
 
-const NAMES: &str = "`hit`, `miss` or `tool` with `.p50 .p90 .p95 .p99`, `success`, `answered`, `wrong`, `cost.reduction.hit`";
+/// A limit as a scenario file has it: `"<= 50ms"`, or `{ fail: "<= 50ms", warn: "<= 10ms" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Written {
+    /// The run fails where it is not kept.
+    Plain(String),
+    /// One limit that fails the run, or one that is only told, or both.
+    Levels(Levels),
+}
 
-/// Reads a gate. The error says what is wrong and what would be right.
-pub fn parse(name: &str, text: &str) -> Result<Limit, String> {
-    let subject = match name {
-        "success" => Subject::Success,
-        "answered" => Subject::Answered,
-        "wrong" => Subject::Wrong,
-        "cost.reduction.hit" => Subject::HitCostReduction,
-        _ => {
-            let (class, point) = name
-                .split_once('.')
-                .ok_or_else(|| format!("unknown gate `{name}`; gates are {NAMES}"))?;
-            let quantile = match point {
-                "p50" => 0.50,
-                "p90" => 0.90,
-                "p95" => 0.95,
-                "p99" => 0.99,
-                _ => return Err(format!("unknown gate `{name}`; gates are {NAMES}")),
-            };
-            if !["hit", "miss", "tool"].contains(&class) {
-                return Err(format!("unknown gate `{name}`; gates are {NAMES}"));
-            }
-            Subject::Quantile {
-                class: class.to_owned(),
-                quantile,
-            }
-        }
+/// Two limits on one figure.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    /// The run fails where it is not kept.
+    #[serde(default)]
+    pub fail: Option<String>,
+    /// It is told where it is not kept.
+    #[serde(default)]
+    pub warn: Option<String>,
+}
+
+const QUANTILES: [(&str, f64); 6] = [
+    ("p50", 0.50),
+    ("p75", 0.75),
+    ("p90", 0.90),
+    ("p95", 0.95),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+];
+
+/// Reads a gate with its levels. The error says what is wrong and what would be right.
+pub fn read(name: &str, written: &Written) -> Result<Vec<Limit>, String> {
+    let levels = match written {
+        Written::Plain(text) => return parse(name, text).map(|limit| vec![limit]),
+        Written::Levels(levels) => levels,
     };
-    let (sign, unit) = match subject {
-        Subject::Quantile { .. } => ("<=", "`50ms`, `1.5s`"),
-        Subject::Wrong => ("<=", "`0`"),
-        _ => (">=", "`99.5%`"),
+    let at = |level, text: &Option<String>| {
+        text.as_ref()
+            .map(|text| parse(name, text).map(|limit| Limit { level, ..limit }))
     };
-    let bad = || {
-        format!("gate `{name}`: `{text}` is not a limit; write `{sign}` and a value such as {unit}")
-    };
-    let value = text.trim().strip_prefix(sign).ok_or_else(bad)?.trim();
-    let value = match subject {
-        Subject::Quantile { .. } => nanoseconds(value),
-        Subject::Wrong => value.parse::<u32>().ok().map(f64::from),
-        _ => percent(value),
+    let limits: Vec<Limit> = [at(Level::Fail, &levels.fail), at(Level::Warn, &levels.warn)]
+        .into_iter()
+        .flatten()
+        .collect::<Result<_, _>>()?;
+    if limits.is_empty() {
+        return Err(format!("gate `{name}` has neither `fail` nor `warn`"));
     }
-    .ok_or_else(bad)?;
+    Ok(limits)
+}
+
+/// Reads a gate that fails the run.
+pub fn parse(name: &str, text: &str) -> Result<Limit, String> {
+    let subject = subject(name).ok_or_else(|| unknown(name))?;
+    let form = Form::of(&subject);
+    let bad = || {
+        format!(
+            "gate `{name}`: `{text}` is not a limit; write `{}` and a value such as {}",
+            form.sign, form.example
+        )
+    };
+    let value = text.trim().strip_prefix(form.sign).ok_or_else(bad)?.trim();
+    let value = (form.read)(value).ok_or_else(bad)?;
     Ok(Limit {
         name: name.to_owned(),
         text: text.trim().to_owned(),
         subject,
         value,
+        level: Level::Fail,
     })
 }
 
+fn subject(name: &str) -> Option<Subject> {
+    Some(match name {
+        "success" => Subject::Success,
+        "answered" => Subject::Answered,
+        "wrong" => Subject::Wrong,
+        "throughput" => Subject::Throughput,
+        "goodput" => Subject::Goodput,
+        "cost.reduction.hit" => Subject::HitCostReduction,
+        "cost.per_answer" => Subject::CostPerAnswer,
+        "claude.calls.hit" | "claude.calls.miss" => Subject::ClaudeCalls {
+            class: name.rsplit('.').next()?.to_owned(),
+        },
+        "target.processor" => Subject::Processor,
+        "target.memory" => Subject::Memory,
+        _ => {
+            let (class, rest) = name.split_once('.')?;
+            let (time, point) = if let Some(point) = rest.strip_prefix("own.") {
+                (Time::Own, point)
+            } else if let Some(point) = rest.strip_prefix("first_byte.") {
+                (Time::FirstByte, point)
+            } else {
+                (Time::Response, rest)
+            };
+            let known = QUANTILES.iter().find(|(name, _)| *name == point);
+            let quantile = known.map(|(_, quantile)| *quantile)?;
+            ["hit", "miss", "tool"].contains(&class).then_some(())?;
+            Subject::Quantile {
+                class: class.to_owned(),
+                time,
+                quantile,
+            }
+        }
+    })
+}
+
+/// All names of gates.
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = [
+        "success",
+        "answered",
+        "wrong",
+        "throughput",
+        "goodput",
+        "cost.reduction.hit",
+        "cost.per_answer",
+        "claude.calls.hit",
+        "claude.calls.miss",
+        "target.processor",
+        "target.memory",
+    ]
+    .map(str::to_owned)
+    .into();
+    for class in ["hit", "miss", "tool"] {
+        for time in ["", "own.", "first_byte."] {
+            let all = QUANTILES.iter();
+            names.extend(all.map(|(point, _)| format!("{class}.{time}{point}")));
+        }
+    }
+    names
+}
+
+fn unknown(name: &str) -> String {
+    let names = names();
+    let likeness = |known: &&String| strsim::jaro_winkler(name, known);
+    let nearest = names
+        .iter()
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    let hint = nearest
+        .filter(|nearest| likeness(nearest) >= 0.7)
+        .map(|nearest| format!(" did you mean `{nearest}`?"));
+    format!(
+        "unknown gate `{name}`;{} gates are `hit`, `miss` or `tool` with `.p50 .p75 .p90 .p95 .p99 .p99.9`, also `.own.p95` and `.first_byte.p95`, and {}",
+        hint.unwrap_or_default(),
+        names[..11]
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
+}
+
+/// How the limit of a gate is written.
+struct Form {
+    sign: &'static str,
+    example: &'static str,
+    read: fn(&str) -> Option<f64>,
+}
+
+impl Form {
+    fn of(subject: &Subject) -> Self {
+        let (sign, example, read): (_, _, fn(&str) -> Option<f64>) = match subject {
+            Subject::Quantile { .. } | Subject::Processor => ("<=", "`50ms`, `1.5s`", nanoseconds),
+            Subject::Wrong => ("<=", "`0`", |text| text.parse::<u32>().ok().map(f64::from)),
+            Subject::ClaudeCalls { .. } => ("<=", "`2`", positive),
+            Subject::Throughput | Subject::Goodput => (">=", "`95/s`", |text| {
+                text.strip_suffix("/s").and_then(positive)
+            }),
+            Subject::CostPerAnswer => ("<=", "`$0.002`", |text| {
+                text.strip_prefix('$').and_then(positive)
+            }),
+            Subject::Memory => ("<=", "`200MiB`", bytes),
+            Subject::Success | Subject::Answered | Subject::HitCostReduction => {
+                (">=", "`99.5%`", percent)
+            }
+        };
+        Self {
+            sign,
+            example,
+            read,
+        }
+    }
+}
+
+fn positive(text: &str) -> Option<f64> {
+    let number = text.trim().parse::<f64>().ok()?;
+    (number.is_finite() && number >= 0.0).then_some(number)
+}
+
+fn in_units(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    units
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))
+        .and_then(|(number, factor)| positive(number).map(|number| number * factor))
+        .filter(|value| *value > 0.0)
+}
+
 fn nanoseconds(text: &str) -> Option<f64> {
-    for (unit, factor) in [
+    const UNITS: [(&str, f64); 5] = [
         ("ns", 1.0),
         ("us", 1e3),
         ("µs", 1e3),
         ("ms", 1e6),
         ("s", 1e9),
-    ] {
-        if let Some(number) = text.strip_suffix(unit) {
-            return number
-                .trim()
-                .parse::<f64>()
-                .ok()
-                .filter(|n| n.is_finite() && *n > 0.0)
-                .map(|n| n * factor);
-        }
-    }
-    None
+    ];
+    in_units(text, &UNITS)
+}
+
+fn bytes(text: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 4] = [
+        ("GiB", 1_073_741_824.0),
+        ("MiB", 1_048_576.0),
+        ("KiB", 1024.0),
+        ("B", 1.0),
+    ];
+    in_units(text, &UNITS)
 }
 
 fn percent(text: &str) -> Option<f64> {
-    text.strip_suffix('%')?
-        .trim()
-        .parse::<f64>()
-        .ok()
-        .filter(|n| (0.0..=100.0).contains(n))
-        .map(|n| n / 100.0)
-}
-
-/// Holds what was measured against a limit.
-pub fn judge(limit: &Limit, measured: &Measured) -> Gate {
-    match &limit.subject {
-        Subject::Quantile { class, quantile } => judge_quantile(limit, class, *quantile, measured),
-        Subject::Success => judge_success(limit, measured, 0),
-        Subject::Answered => judge_success(limit, measured, measured.excused),
-        Subject::Wrong => judge_wrong(limit, measured),
-        Subject::HitCostReduction => judge_cost(limit, measured),
-    }
-}
-
-/// A gate on something that never happened proves nothing: it fails.
-fn never_happened(limit: &Limit, what: &str) -> Gate {
-    gate(
-        limit,
-        "nothing",
-        "none",
-        0,
-        Outcome::Failed,
-        format!("no {what} was seen; a gate on something that never happened cannot pass"),
-    )
-}
-
-fn gate(
-    limit: &Limit,
-    measured: &str,
-    interval: &str,
-    samples: u64,
-    outcome: Outcome,
-    why: String,
-) -> Gate {
-    Gate {
-        name: limit.name.clone(),
-        limit: limit.text.clone(),
-        measured: measured.to_owned(),
-        interval: interval.to_owned(),
-        samples,
-        outcome,
-        why,
-    }
-}
-
-fn judge_quantile(limit: &Limit, class: &str, point: f64, measured: &Measured) -> Gate {
-    let Some(samples) = measured
-        .response_ns
-        .get(class)
-        .filter(|samples| !samples.is_empty())
-    else {
-        return never_happened(limit, &format!("request of class `{class}`"));
-    };
-    let mut ordered = samples.clone();
-    ordered.sort_unstable();
-    let total = count(ordered.len());
-    let above = count(
-        ordered
-            .iter()
-            .filter(|sample| milliseconds(**sample) * 1e6 > limit.value)
-            .count(),
-    );
-    let allowed = 1.0 - point;
-    let (lower, upper) = share_bounds(above, total);
-    let outcome = by_bounds(lower > allowed, upper <= allowed);
-    let (from, to) = quantile_interval(&ordered, point);
-    let end = |value: Option<u64>, open: &str| value.map_or_else(|| open.to_owned(), in_words);
-    gate(
-        limit,
-        &quantile(&ordered, point).map(in_words).unwrap_or_default(),
-        &format!("{} to {}", end(from, "0"), end(to, "unknown")),
-        total,
-        outcome,
-        format!(
-            "{above} of {total} were slower; with 95 % confidence at most {:.2} % and at least {:.2} % are, {:.0} % may be",
-            upper * 100.0,
-            lower * 100.0,
-            allowed * 100.0
-        ),
-    )
-}
-
-fn judge_wrong(limit: &Limit, measured: &Measured) -> Gate {
-    let Some(wrong) = measured.wrong.filter(|_| measured.succeeded > 0) else {
-        return never_happened(limit, "answer that could be compared");
-    };
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    let outcome = by_bounds(wrong as f64 > limit.value, wrong as f64 <= limit.value);
-    gate(
-        limit,
-        &wrong.to_string(),
-        "exact",
-        measured.succeeded + wrong,
-        outcome,
-        "every answer was compared with what it has to be".to_owned(),
-    )
-}
-
-fn judge_success(limit: &Limit, measured: &Measured, excused: u64) -> Gate {
-    let all = measured.measured + excused;
-    if all == 0 {
-        return never_happened(limit, "request");
-    }
-    let failed = all - measured.succeeded;
-    let (lower, upper) = share_bounds(failed, all);
-    let allowed = 1.0 - limit.value;
-    let outcome = by_bounds(lower > allowed, upper <= allowed);
-    gate(
-        limit,
-        &format!("{:.2} %", share(measured.succeeded, all) * 100.0),
-        &format!(
-            "{:.2} to {:.2} %",
-            (1.0 - upper) * 100.0,
-            (1.0 - lower) * 100.0
-        ),
-        all,
-        outcome,
-        format!("{failed} of {all} failed"),
-    )
-}
-
-fn judge_cost(limit: &Limit, measured: &Measured) -> Gate {
-    let Some(hits) = &measured.hit_cost else {
-        return never_happened(limit, "billed conversation of the repeated question");
-    };
-    let reduction = 1.0 - hits.billed_usd / hits.uncached_usd;
-    let outcome = if reduction >= limit.value {
-        Outcome::Passed
-    } else {
-        Outcome::Failed
-    };
-    let why = format!(
-        "the ledger billed ${:.6} for {} answers that would have cost ${:.6} uncached; exact, no estimate",
-        hits.billed_usd, hits.answers, hits.uncached_usd
-    );
-    gate(
-        limit,
-        &format!("{:.2} %", reduction * 100.0),
-        "exact",
-        hits.answers,
-        outcome,
-        why,
-    )
-}
-
-fn by_bounds(surely_broken: bool, surely_kept: bool) -> Outcome {
-    match (surely_broken, surely_kept) {
-        (true, _) => Outcome::Failed,
-        (_, true) => Outcome::Passed,
-        _ => Outcome::Inconclusive,
-    }
-}
-
-fn count(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn share(part: u64, whole: u64) -> f64 {
-    part as f64 / whole as f64
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "latencies are far below 2^52 ns"
-)]
-fn milliseconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1e6
-}
-
-fn in_words(nanoseconds: u64) -> String {
-    format!("{:.3} ms", milliseconds(nanoseconds))
+    let number = positive(text.strip_suffix('%')?)?;
+    (number <= 100.0).then_some(number / 100.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
-
-    fn measured(hits_ns: Vec<u64>) -> Measured {
-        Measured {
-            response_ns: BTreeMap::from([("hit".to_owned(), hits_ns)]),
-            ..Measured::default()
-        }
-    }
-
-    #[test]
-    fn no_gate_passes_on_an_empty_sample() {
-        for (name, text) in [
-            ("hit.p95", "<= 50ms"),
-            ("success", ">= 0%"),
-            ("cost.reduction.hit", ">= 0%"),
-        ] {
-            let gate = judge(&parse(name, text).unwrap(), &Measured::default());
-            assert_eq!((gate.outcome, gate.samples), (Outcome::Failed, 0), "{name}");
-        }
-    }
-
-    #[test]
-    fn few_fast_samples_are_inconclusive_and_enough_of_them_pass() {
-        let limit = parse("hit.p95", "<= 50ms").unwrap();
-        assert_eq!(
-            judge(&limit, &measured(vec![1_000_000; 58])).outcome,
-            Outcome::Inconclusive
-        );
-        assert_eq!(
-            judge(&limit, &measured(vec![1_000_000; 59])).outcome,
-            Outcome::Passed
-        );
-        assert_eq!(
-            judge(&limit, &measured(vec![50_000_000; 59])).outcome,
-            Outcome::Passed
-        );
-        assert_eq!(
-            judge(&limit, &measured(vec![60_000_000; 59])).outcome,
-            Outcome::Failed
-        );
-    }
 
     #[test]
     fn a_gate_that_cannot_be_read_says_what_would_be_right() {
-        assert!(
-            parse("hit.p96", "<= 50ms")
-                .unwrap_err()
-                .contains("`.p50 .p90 .p95 .p99`")
-        );
-        assert!(
-            parse("hit.p95", ">= 50ms")
-                .unwrap_err()
-                .contains("write `<=`")
-        );
-        assert!(parse("success", ">= 99.5").unwrap_err().contains("`99.5%`"));
+        for (name, text, says) in [
+            ("hit.p96", "<= 50ms", "did you mean `hit.p9"),
+            ("hits.p95", "<= 50ms", "did you mean `hit.p95`?"),
+            ("hit.p95", ">= 50ms", "write `<=`"),
+            ("hit.p95", "<= -50ms", "`50ms`, `1.5s`"),
+            ("hit.p95", "<= 50", "`50ms`, `1.5s`"),
+            ("success", ">= 99.5", "`99.5%`"),
+            ("success", ">= 101%", "`99.5%`"),
+            ("goodput", ">= 95", "`95/s`"),
+            ("cost.per_answer", "<= 0.1", "`$0.002`"),
+            ("target.memory", "<= 200MB", "`200MiB`"),
+        ] {
+            let why = parse(name, text).unwrap_err();
+            assert!(why.contains(says), "{name} {text}: {why}");
+        }
         assert!((parse("miss.p95", "<= 0.14s").unwrap().value - 140_000_000.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn every_name_that_is_told_can_be_read() {
+        for name in names() {
+            let subject = subject(&name).unwrap();
+            let form = Form::of(&subject);
+            let example = form.example.split(',').next().unwrap().trim_matches('`');
+            let text = format!("{} {example}", form.sign);
+            assert_eq!(parse(&name, &text).unwrap().subject, subject, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_gate_may_have_a_limit_that_is_only_told() {
+        let written: Written =
+            serde_json::from_str(r#"{ "fail": "<= 50ms", "warn": "<= 10ms" }"#).unwrap();
+        let levels: Vec<Level> = read("hit.p95", &written)
+            .unwrap()
+            .iter()
+            .map(|limit| limit.level)
+            .collect();
+        assert_eq!(levels, [Level::Fail, Level::Warn]);
+        let neither = Written::Levels(Levels::default());
+        assert!(read("hit.p95", &neither).unwrap_err().contains("neither"));
     }
 }

@@ -3,14 +3,21 @@
 
 pub mod attribution;
 pub mod generator;
+mod noise;
+mod null_target;
 
+use crate::gates::{self, Limit, Time};
 use crate::scenario::Scenario;
 use crate::scenario::load::Load as Spec;
+use crate::statistics::alpha_spent;
 use crate::world::World;
-use fact_reports::run::Load;
+use fact_reports::run::{Gate, Load, Outcome};
 use generator::Prepared;
+use noise::Meter;
+use null_target::NullTarget;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// What came of a load, for the gates and for the report.
 #[derive(Debug, Default)]
@@ -19,12 +26,34 @@ pub struct Measured {
     pub response_ns: BTreeMap<String, Vec<u64>>,
     /// Requests after the warm-up.
     pub measured: u64,
+    /// The measured requests, how many they were with the warm-up's.
+    pub sent: u64,
+    /// How long was measured, in seconds.
+    pub seconds: f64,
+    /// First bytes by class, as the response times.
+    pub first_byte_ns: BTreeMap<String, Vec<u64>>,
+    /// What neither upstreams nor the database took, by class, as the response times.
+    pub own_ns: BTreeMap<String, Vec<u64>>,
+    /// What a request that costs nothing took meanwhile.
+    pub noise_ns: Vec<u64>,
+    /// Whether each measured request failed, in the order in which they were due.
+    pub failed: Vec<bool>,
+    /// Those of them that were answered, in whatever way.
+    pub answered: u64,
     /// Those of them that were answered as they should.
     pub succeeded: u64,
     /// Requests after the warm-up that failed as they may while an upstream is broken; not among the measured.
     pub excused: u64,
     /// Answers that are not what they have to be, the warm-up's too; none where nothing was said of answers.
     pub wrong: Option<u64>,
+    /// What Claude billed, the warm-up left out as far as it has its own questions.
+    pub billed_usd: f64,
+    /// Claude's calls for answers of a class.
+    pub claude_calls: BTreeMap<String, Calls>,
+    /// Processor time of the target, where it can be read.
+    pub target_cpu_seconds: Option<f64>,
+    /// Peak memory of the target, where it can be read.
+    pub target_peak_bytes: Option<u64>,
     /// What the repeated question cost, by the ledger; absent where it was never billed.
     pub hit_cost: Option<HitCost>,
     /// Sent less due, by class.
@@ -50,16 +79,53 @@ pub struct HitCost {
     pub uncached_usd: f64,
 }
 
-/// Plans, sends, waits for the last answer, and says what became of each request.
+/// Claude's calls for the answers of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// How often it was called.
+    pub calls: u64,
+    /// For how many answers.
+    pub answers: u64,
+}
+
+impl Measured {
+    /// One of the times of each class.
+    pub fn times(&self, time: Time) -> &BTreeMap<String, Vec<u64>> {
+        match time {
+            Time::Response => &self.response_ns,
+            Time::FirstByte => &self.first_byte_ns,
+            Time::Own => &self.own_ns,
+        }
+    }
+}
+
+/// A load that was held against its limits.
+#[derive(Debug)]
+pub struct Judgement {
+    /// What came of it.
+    pub measured: Measured,
+    /// One gate a limit.
+    pub gates: Vec<Gate>,
+}
+
+/// How wrong a gate may be, over all looks together.
+const ALPHA: f64 = 0.05;
+/// How often a load is sent at most where nobody says how long.
+const LOOKS: u32 = 4;
+
+/// Plans, sends, waits for the last answer, and judges; goes on while a gate is undecided and time is left.
 pub async fn run(
     scenario: &Scenario,
     load: &Spec,
+    limits: &[Limit],
+    budget: Option<Duration>,
     world: &World,
     seed: u64,
-) -> Result<Measured, String> {
-    let plan = crate::plan::plan(load, &scenario.id, seed);
-    let planned = u64::try_from(plan.len()).unwrap_or(u64::MAX);
-    let prepared = prepare(load, plan, world).await?;
+) -> Result<Judgement, String> {
+    let looks = looks(load, budget);
+    let null = NullTarget::start()
+        .await
+        .map_err(|error| error.to_string())?;
     let http = reqwest::Client::builder()
         .no_proxy()
         .tcp_nodelay(true)
@@ -69,30 +135,88 @@ pub async fn run(
     let clock = world.journal.clock();
     let first = world.journal.len();
     let cpu_before = world.running.cpu_seconds();
-    let sent = generator::send_all(&http, clock, clock.now_ns() + HEAD_START_NS, prepared)
-        .await
-        .map_err(|error| error.to_string())?;
-    world.settle().await;
-    let context = attribution::Context {
-        description: load.in_words(),
-        planned,
-        answers: load.answers.clone(),
-        excused: load.excused.clone(),
-        repeated_question: load.hit.as_ref().map(|ask| ask.question.clone()),
-        target_cpu_seconds: world
-            .running
-            .cpu_seconds()
-            .zip(cpu_before)
-            .map(|(after, before)| after - before),
-        target_peak_bytes: world.running.peak_bytes(),
-    };
-    let mut measured = attribution::measure(&sent, &world.journal.since(first), &context)
-        .map_err(|error| error.to_string())?;
-    // A mock is asked by one scenario alone, so all its events are of this load or of what warmed it up.
-    let streamed = world.mocks.timing().map(|timing| timing.events);
-    let streamed = streamed.iter().filter(|lags| lags.count > 0);
-    measured.mock_event_lag_ms = streamed.map(|lags| lags.p99_us / 1e3).reduce(f64::max);
-    Ok(measured)
+    let meter = Meter::start().map_err(|error| error.to_string())?;
+    let (mut sent, mut noise_ns) = (Vec::new(), Vec::new());
+    let mut planned = 0;
+    let mut decided: Vec<Option<Gate>> = vec![None; limits.len()];
+    for look in 1..=looks {
+        let plan = crate::plan::plan(load, &scenario.id, seed, look - 1);
+        planned += u64::try_from(plan.len()).unwrap_or(u64::MAX);
+        let probes = null.probes(&plan);
+        let mut prepared = prepare(load, plan, world).await?;
+        prepared.extend(probes);
+        prepared.sort_by_key(|request| request.planned.due_ns);
+        let landed = generator::send_all(&http, clock, clock.now_ns() + HEAD_START_NS, prepared)
+            .await
+            .map_err(|error| error.to_string())?;
+        let (probes, asked): (Vec<_>, Vec<_>) = landed
+            .into_iter()
+            .partition(|sent| sent.planned.class == null_target::CLASS);
+        noise_ns.extend(
+            probes
+                .iter()
+                .map(|probe| probe.done_ns.saturating_sub(probe.due_ns)),
+        );
+        sent.extend(asked);
+        world.settle().await;
+        let context = attribution::Context {
+            description: load.in_words(),
+            planned,
+            answers: load.answers.clone(),
+            excused: load.excused.clone(),
+            repeated_question: load.hit.as_ref().map(|ask| ask.question.clone()),
+            target_cpu_seconds: world
+                .running
+                .cpu_seconds()
+                .zip(cpu_before)
+                .map(|(after, before)| after - before),
+            target_peak_bytes: world.running.peak_bytes(),
+            seconds: load.open.for_seconds() * f64::from(look),
+            noise: meter.so_far(),
+            noise_ns: noise_ns.clone(),
+            looks: look,
+        };
+        let mut measured = attribution::measure(&sent, &world.journal.since(first), &context)
+            .map_err(|error| error.to_string())?;
+        // A mock is asked by one scenario alone, so all its events are of this load or of what warmed it up.
+        let streamed = world.mocks.timing().map(|timing| timing.events);
+        let streamed = streamed.iter().filter(|lags| lags.count > 0);
+        measured.mock_event_lag_ms = streamed.map(|lags| lags.p99_us / 1e3).reduce(f64::max);
+        let alpha = alpha_of(look, looks);
+        for (limit, decided) in limits.iter().zip(&mut decided) {
+            // What is decided stays so: looking again would be one more chance to be wrong.
+            if decided
+                .as_ref()
+                .is_none_or(|gate| gate.outcome == Outcome::Inconclusive)
+            {
+                *decided = Some(gates::judge(limit, &measured, alpha));
+            }
+        }
+        let undecided = decided.iter().flatten();
+        let undecided = undecided.filter(|gate| gate.outcome == Outcome::Inconclusive);
+        if undecided.count() == 0 || look == looks {
+            let gates = decided.into_iter().flatten().collect();
+            return Ok(Judgement { measured, gates });
+        }
+    }
+    Err("a load is looked at once at least".to_owned())
+}
+
+/// How often it may be looked at: each time after as long as the load is.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a budget is a few loads"
+)]
+fn looks(load: &Spec, budget: Option<Duration>) -> u32 {
+    let times = |budget: Duration| (budget.as_secs_f64() / load.open.for_seconds()) as u32;
+    budget.map_or(LOOKS, times).max(1)
+}
+
+/// What this look may spend of the error that is allowed.
+pub fn alpha_of(look: u32, looks: u32) -> f64 {
+    let spent = |look: u32| alpha_spent(ALPHA, f64::from(look) / f64::from(looks));
+    spent(look) - spent(look - 1)
 }
 
 /// Between the end of the preparation and the plan's zero.

@@ -17,10 +17,17 @@ pub struct Planned {
     pub measured: bool,
 }
 
-/// The plan of a load: the same for the same load, scenario and seed.
-pub fn plan(load: &Load, scenario: &str, seed: u64) -> Vec<Planned> {
+/// The plan of a load: the same for the same load, scenario and seed. Part 0 begins with the warm-up; further parts go
+/// on where it was not enough.
+pub fn plan(load: &Load, scenario: &str, seed: u64, part: u32) -> Vec<Planned> {
     let mut random = generator(scenario, seed);
-    let warm_up_ns = nanoseconds(load.warm_up_seconds());
+    random.set_stream(part.into());
+    let warm_up = if part == 0 {
+        load.warm_up_seconds()
+    } else {
+        0.0
+    };
+    let warm_up_ns = nanoseconds(warm_up);
     let end_ns = warm_up_ns + nanoseconds(load.open.for_seconds());
     let rate = load.open.rate_per_second();
     let mut due_seconds = 0.0;
@@ -92,28 +99,43 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_plan_and_another_seed_another() {
         let load = load("poisson");
-        assert_eq!(plan(&load, "a", 7), plan(&load, "a", 7));
-        assert_ne!(plan(&load, "a", 7), plan(&load, "a", 8));
-        assert_ne!(plan(&load, "a", 7), plan(&load, "b", 7));
+        assert_eq!(plan(&load, "a", 7, 0), plan(&load, "a", 7, 0));
+        assert_ne!(plan(&load, "a", 7, 0), plan(&load, "a", 8, 0));
+        assert_ne!(plan(&load, "a", 7, 0), plan(&load, "b", 7, 0));
+    }
+
+    #[test]
+    fn a_further_part_has_questions_of_its_own_and_no_warm_up() {
+        let load = load("poisson");
+        let nonces = |part| -> std::collections::BTreeSet<String> {
+            let plan = plan(&load, "a", 7, part);
+            plan.into_iter().map(|planned| planned.nonce).collect()
+        };
+        assert!(nonces(0).is_disjoint(&nonces(1)));
+        assert!(
+            plan(&load, "a", 7, 1)
+                .iter()
+                .all(|planned| planned.measured)
+        );
     }
 
     #[test]
     fn a_constant_rate_is_constant_and_poisson_arrivals_have_the_rate_on_average() {
-        let constant = plan(&load("constant"), "a", 1);
+        let constant = plan(&load("constant"), "a", 1, 0);
         assert_eq!(constant.len(), 1199);
         assert!(
             constant
                 .windows(2)
                 .all(|pair| pair[1].due_ns - pair[0].due_ns <= 5_000_001)
         );
-        let poisson = plan(&load("poisson"), "a", 1).len();
+        let poisson = plan(&load("poisson"), "a", 1, 0).len();
         assert!((1050..1350).contains(&poisson), "{poisson}");
     }
 
     proptest::proptest! {
         #[test]
         fn due_times_never_go_back_and_warm_up_comes_first(seed: u64) {
-            let plan = plan(&load("poisson"), "a", seed);
+            let plan = plan(&load("poisson"), "a", seed, 0);
             proptest::prop_assert!(plan.windows(2).all(|pair| pair[0].due_ns <= pair[1].due_ns));
             proptest::prop_assert!(plan.iter().all(|planned| planned.measured == (planned.due_ns >= 1_000_000_000)));
             let nonces: std::collections::BTreeSet<_> = plan.iter().map(|planned| &planned.nonce).collect();

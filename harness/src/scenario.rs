@@ -73,7 +73,7 @@ pub struct Scenario {
     pub then: Vec<step::Step>,
     /// Limits that the load is held against, such as `hit.p95: "<= 50ms"`.
     #[serde(default)]
-    pub gates: IndexMap<String, String>,
+    pub gates: IndexMap<String, crate::gates::Written>,
     /// Where it was read.
     #[serde(skip)]
     pub origin: Origin,

@@ -94,6 +94,8 @@ pub struct Check {
 pub enum Outcome {
     /// Seen as it should be.
     Passed,
+    /// Beyond a limit that is only told.
+    Warned,
     /// Nothing on this database or machine can show it.
     NotApplicable,
     /// The target does not claim the profile.
@@ -129,6 +131,25 @@ pub struct Load {
     pub target_cpu_seconds: Option<f64>,
     /// The target's peak resident memory in bytes, where it is a child process.
     pub target_peak_bytes: Option<u64>,
+    /// What the machine did to the measurement.
+    #[serde(default)]
+    pub noise: Option<Noise>,
+    /// How often the load was sent until its gates were decided.
+    #[serde(default)]
+    pub looks: u32,
+}
+
+/// What the machine did to a measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Noise {
+    /// What a request that costs nothing took, from the same client at the same time.
+    pub floor: Histogram,
+    /// How much a thread that sleeps for a millisecond overslept.
+    pub hiccups: Histogram,
+    /// The share of processor time that a hypervisor took, in percent.
+    pub stolen_percent: Option<f64>,
+    /// How long a container's limit held processes up, in milliseconds.
+    pub throttled_ms: Option<f64>,
 }
 
 /// One class of requests.
@@ -229,6 +250,7 @@ impl Outcome {
     pub fn word(self) -> &'static str {
         match self {
             Self::Passed => "passed",
+            Self::Warned => "warned",
             Self::NotApplicable => "not applicable",
             Self::Unsupported => "unsupported",
             Self::ExpectedFailure => "expected failure",

@@ -129,6 +129,9 @@ pub(crate) struct RunArgs {
     /// How long each load is measured, such as `5m`; by default as its scenario says
     #[arg(long, env = "FACT_RUN_DURATION")]
     pub(crate) duration: Option<Millis>,
+    /// How long a load may go on until its gates are decided, such as `2m`; by default four times as long as it is
+    #[arg(long, env = "FACT_RUN_BUDGET")]
+    pub(crate) budget: Option<Millis>,
     /// How many scenarios go on at once, by default twice the cores; those whose latencies are judged go alone
     #[arg(long, short, env = "FACT_RUN_JOBS", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,

@@ -2,9 +2,9 @@
 //! mocks and the database took of its time, and what it cost.
 
 use super::generator::{Sent, TIMEOUT};
-use super::{HitCost, Measured};
+use super::{Calls, HitCost, Measured};
 use fact_mocks::journal::{Entry, Upstream};
-use fact_reports::run::{Class, Cost, Histogram, Load};
+use fact_reports::run::{Class, Cost, Histogram, Load, Noise};
 use hdrhistogram::Histogram as Hdr;
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +29,14 @@ pub struct Context {
     pub target_cpu_seconds: Option<f64>,
     /// Peak memory of the target, where it can be read.
     pub target_peak_bytes: Option<u64>,
+    /// How long was measured.
+    pub seconds: f64,
+    /// What the machine did meanwhile.
+    pub noise: Noise,
+    /// What a request that costs nothing took meanwhile.
+    pub noise_ns: Vec<u64>,
+    /// How often it has been looked at.
+    pub looks: u32,
 }
 
 /// The three-significant-digit histograms of one class, in nanoseconds.
@@ -69,6 +77,11 @@ pub fn measure(
     };
     let mut measured = Measured {
         wrong: (!context.answers.is_empty()).then_some(0),
+        sent: count(sent.len()),
+        seconds: context.seconds,
+        noise_ns: context.noise_ns.clone(),
+        target_cpu_seconds: context.target_cpu_seconds,
+        target_peak_bytes: context.target_peak_bytes,
         ..Measured::default()
     };
     let mut times: BTreeMap<String, Times> = BTreeMap::new();
@@ -97,44 +110,68 @@ pub fn measure(
             .or_default()
             .push(request.sent_ns.saturating_sub(request.due_ns));
         let response_ns = request.done_ns.saturating_sub(request.due_ns);
+        measured.answered += u64::from(request.answer.is_ok());
+        measured.failed.push(failure.is_some());
+        let mut keep = |times: fn(&mut Measured) -> &mut BTreeMap<String, Vec<u64>>, time: u64| {
+            let times = times(&mut measured).entry(class.clone()).or_default();
+            times.push(time);
+        };
+        if failure.is_some() {
+            let above_any_limit = response_ns.max(duration_ns(TIMEOUT));
+            keep(|all| &mut all.response_ns, above_any_limit);
+            keep(|all| &mut all.first_byte_ns, above_any_limit);
+            keep(|all| &mut all.own_ns, above_any_limit);
+        } else {
+            keep(|all| &mut all.response_ns, response_ns);
+            let first_byte_ns = request.first_byte_ns.saturating_sub(request.due_ns);
+            keep(|all| &mut all.first_byte_ns, first_byte_ns);
+        }
         if let Some(failure) = failure {
             *measured.failures.entry(failure).or_default() += 1;
             let above_any_limit = response_ns.max(duration_ns(TIMEOUT));
-            measured
-                .response_ns
-                .entry(class.clone())
-                .or_default()
-                .push(above_any_limit);
             entry(&mut times, &class)?
                 .response
                 .saturating_record(above_any_limit);
             continue;
         }
         measured.succeeded += 1;
-        measured
-            .response_ns
-            .entry(class.clone())
-            .or_default()
-            .push(response_ns);
+        let calls = measured.claude_calls.entry(class.clone()).or_default();
+        add_calls(calls, &own_entries);
         let service_ns = request.done_ns.saturating_sub(request.sent_ns);
         let upstream_ns = covered(&own_entries, |entry| entry.upstream != Upstream::Database);
         let preparing_ns: u64 = own_entries.iter().map(|entry| entry.preparing_ns).sum();
         let database_ns =
             preparing_ns + covered(&own_entries, |entry| entry.upstream == Upstream::Database);
         let all_ns = preparing_ns + covered(&own_entries, |_| true);
+        let own_ns = service_ns.saturating_sub(all_ns);
+        measured
+            .own_ns
+            .entry(class.clone())
+            .or_default()
+            .push(own_ns);
         let class = entry(&mut times, &class)?;
         class.response.saturating_record(response_ns);
         class.service.saturating_record(service_ns);
         class.upstream.saturating_record(upstream_ns);
         class.database.saturating_record(database_ns);
-        class
-            .own
-            .saturating_record(service_ns.saturating_sub(all_ns));
+        class.own.saturating_record(own_ns);
     }
+    let of_claude = |entry: &&Entry| entry.upstream == Upstream::Claude;
+    measured.billed_usd = entries
+        .iter()
+        .filter(of_claude)
+        .map(|entry| entry.cost_usd)
+        .sum();
     measured.mock_lag_ns = mock_lag(entries);
     measured.hit_cost = hit_cost(sent, &shared);
     measured.report = Some(report(sent, entries, context, &measured, &times)?);
     Ok(measured)
+}
+
+fn add_calls(calls: &mut Calls, entries: &[&Entry]) {
+    let of_claude = |entry: &&&Entry| entry.upstream == Upstream::Claude;
+    calls.calls += count(entries.iter().filter(of_claude).count());
+    calls.answers += 1;
 }
 
 fn entry<'a>(
@@ -329,6 +366,11 @@ fn report(
         cost: cost(entries),
         target_cpu_seconds: context.target_cpu_seconds,
         target_peak_bytes: context.target_peak_bytes,
+        noise: Some(Noise {
+            floor: histogram(context.noise_ns.iter())?,
+            ..context.noise.clone()
+        }),
+        looks: context.looks,
     })
 }
 
@@ -420,6 +462,10 @@ mod tests {
             repeated_question: Some("q".into()),
             target_cpu_seconds: None,
             target_peak_bytes: None,
+            seconds: 1.0,
+            noise: Noise::default(),
+            noise_ns: Vec::new(),
+            looks: 1,
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<(), Wrong> {
     }
     load(scenario)?;
     for (name, limit) in &scenario.gates {
-        crate::gates::parse(name, limit).map_err(|why| (name.clone(), why))?;
+        crate::gates::read(name, limit).map_err(|why| (name.clone(), why))?;
     }
     Ok(())
 }

@@ -33,6 +33,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
         arcade_listen,
         environment: environment(&args.environment)?,
         jobs: args.jobs.map(usize::from),
+        budget: args.budget.map(|budget| budget.0),
         out: out.clone(),
         repeat: repeat(&args),
     };
@@ -192,6 +193,9 @@ fn repeat(args: &RunArgs) -> String {
     }
     if let Some(duration) = args.duration {
         words.push(format!("--duration {duration}"));
+    }
+    if let Some(budget) = args.budget {
+        words.push(format!("--budget {budget}"));
     }
     words.extend(
         args.environment
