@@ -61,13 +61,4 @@ mod tests {
         assert!(kept(1000, 10) && kept(100, 3));
         assert!(!kept(1000, 30) && !kept(100, 10));
     }
-
-    #[test]
-    fn the_judge_is_right_in_a_few_simulated_runs() {
-        let broken: Vec<Row> = statistics(40, 1)
-            .into_iter()
-            .filter(|row| !row.kept)
-            .collect();
-        assert!(broken.is_empty(), "{broken:#?}");
-    }
 }

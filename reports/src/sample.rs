@@ -99,6 +99,13 @@ pub(crate) fn passed() -> Run {
         },
         target_cpu_seconds: Some(1.25),
         target_peak_bytes: Some(64 << 20),
+        noise: Some(Noise {
+            floor: histogram(30, 1),
+            hiccups: histogram(40, 1),
+            stolen_percent: Some(0.5),
+            throttled_ms: None,
+        }),
+        looks: 1,
     };
     let standard = Scenario {
         load: Some(load),

@@ -61,6 +61,20 @@ pub fn gates(run: &Run) -> String {
                 class.own.count
             );
         }
+        if let Some(load) = &scenario.load
+            && let Some(noise) = &load.noise
+        {
+            let _ = writeln!(
+                text,
+                "  noise meanwhile: a request that costs nothing p95 {:.3} ms, hiccups p99 {:.3} ms; {}",
+                noise.floor.p95_ms,
+                noise.hiccups.p99_ms,
+                match load.looks {
+                    1 => "decided at the first look".to_owned(),
+                    looks => format!("looked at {looks} times"),
+                }
+            );
+        }
         for why in &scenario.invalid {
             let _ = writeln!(text, "  not to be believed: {}", line(why));
         }

@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Guard(GuardArgs),
     /// Asks a running implementation; without a question an interactive prompt
     Ask(AskArgs),
+    /// Whether `fact` itself is right: statistics
+    #[command(subcommand)]
+    Selftest(SelftestCommand),
     /// The audit log: verify
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -88,6 +91,22 @@ pub(crate) enum CacheCommand {
         ttl_seconds: u64,
         /// For people or for programs
         #[arg(long, env = "FACT_CACHE_REPLAY_FORMAT", default_value = "text")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SelftestCommand {
+    /// Simulates runs whose truth is known, and counts how often gates and intervals are wrong
+    Statistics {
+        /// Runs of each kind
+        #[arg(long, env = "FACT_SELFTEST_STATISTICS_RUNS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// What everything is drawn from
+        #[arg(long, env = "FACT_SELFTEST_STATISTICS_SEED", default_value_t = 42)]
+        seed: u64,
+        /// For people or for programs
+        #[arg(long, env = "FACT_SELFTEST_STATISTICS_FORMAT", default_value = "text")]
         format: Format,
     },
 }

@@ -11,6 +11,7 @@ mod mocks;
 mod run;
 mod saved;
 mod scenario;
+mod selftest;
 mod serve;
 
 use crate::args::{Args, AuditCommand, Command, ConfigCommand, DatabaseCommand};
@@ -65,6 +66,7 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Database(DatabaseCommand::Triggers { table }) => database::triggers(&table),
         Command::Fuzz(args) => fuzz::fuzz(args).await,
         Command::Cache(command) => cache::cache(command),
+        Command::Selftest(command) => selftest::selftest(&command),
         Command::Verdict { file } => saved::verdict(&file),
     }
 }

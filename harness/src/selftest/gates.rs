@@ -108,3 +108,23 @@ fn share_is_covered(seed: u64, run: u32) -> bool {
 fn tally(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_far_from_its_limit_is_decided_and_rightly() {
+        for (kind, name) in KINDS {
+            let (fast, slow) = (
+                gate(kind, 0.5 * LIMIT_NS, 1, 0),
+                gate(kind, 2.0 * LIMIT_NS, 1, 0),
+            );
+            if kind == Kind::Bursts {
+                assert_ne!((fast, slow), (Outcome::Failed, Outcome::Passed), "{name}");
+            } else {
+                assert_eq!((fast, slow), (Outcome::Passed, Outcome::Failed), "{name}");
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{badge, curve};
 use crate::escape::xml;
-use crate::run::{Class, Load, Scenario};
+use crate::run::{Class, Histogram, Load, Noise, Scenario};
 use std::fmt::Write as _;
 
 /// All gates of the run.
@@ -168,6 +168,7 @@ fn meter(load: &Load, page: &mut String) {
             ),
         ),
     ];
+    rows.extend(load.noise.iter().flat_map(noise));
     rows.extend(
         load.target_cpu_seconds
             .map(|seconds| ("Processor time", format!("{seconds:.2} s of the target"))),
@@ -181,6 +182,41 @@ fn meter(load: &Load, page: &mut String) {
         let _ = writeln!(page, "<tr><th>{name}</th><td>{}</td></tr>", xml(&value));
     }
     page.push_str("</table>\n");
+}
+
+/// What the machine did meanwhile.
+fn noise(noise: &Noise) -> Vec<(&'static str, String)> {
+    let late = |histogram: &Histogram| {
+        format!(
+            "p50 {} ms, p99 {} ms, longest {} ms",
+            milliseconds(histogram.p50_ms),
+            milliseconds(histogram.p99_ms),
+            milliseconds(histogram.max_ms)
+        )
+    };
+    let mut rows = vec![
+        (
+            "Noise floor",
+            format!("{}, for a request that costs nothing", late(&noise.floor)),
+        ),
+        (
+            "Hiccups",
+            format!("{}, of a thread that only sleeps", late(&noise.hiccups)),
+        ),
+    ];
+    let taken = [
+        noise
+            .stolen_percent
+            .map(|percent| format!("{percent:.1} % by the hypervisor")),
+        noise
+            .throttled_ms
+            .map(|ms| format!("{} ms by the container's limit", milliseconds(ms))),
+    ];
+    let taken: Vec<String> = taken.into_iter().flatten().collect();
+    if !taken.is_empty() {
+        rows.push(("Taken away", taken.join(", ")));
+    }
+    rows
 }
 
 /// Three significant digits or so.
