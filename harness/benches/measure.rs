@@ -18,7 +18,7 @@ fn measure(criterion: &mut Criterion) {
     }))
     .expect("a load");
     criterion.bench_function("plan of 2,000 requests", |bencher| {
-        bencher.iter(|| plan::plan(&load, "bench", black_box(42)));
+        bencher.iter(|| plan::plan(&load, "bench", black_box(42), 0));
     });
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Database(DatabaseCommand::Triggers { table }) => database::triggers(&table),
         Command::Fuzz(args) => fuzz::fuzz(args).await,
         Command::Cache(command) => cache::cache(command),
-        Command::Selftest(command) => selftest::selftest(&command),
+        Command::Selftest(command) => Ok(selftest::selftest(&command)),
         Command::Verdict { file } => saved::verdict(&file),
     }
 }
