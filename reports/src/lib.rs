@@ -1,14 +1,17 @@
 //! A finished run, rendered. Knows nothing of how a run is made.
 
 mod escape;
+pub mod hdr_log;
 mod histogram;
 pub mod html;
 pub mod hunt;
 pub mod junit;
 pub mod markdown;
+pub mod prometheus;
 pub mod run;
 #[cfg(test)]
 mod sample;
+pub mod sarif;
 pub mod terminal;
 mod verdict;
 
@@ -62,6 +65,9 @@ pub fn write(run: &Run, journal: &[String], folder: &Path, strict: bool) -> Resu
                 .collect(),
         ),
         ("junit.xml", junit::render(run)),
+        ("results.sarif", sarif::render(run)),
+        ("metrics.prom", prometheus::render(run, &verdict)),
+        ("latency.hlog", hdr_log::render(run)),
         ("summary.md", markdown::render(run, &verdict)),
         ("report.html", html::render(run, &verdict)),
     ];
