@@ -6,6 +6,7 @@ pub mod events;
 pub mod expect;
 pub mod fuzz;
 pub mod gates;
+pub mod history;
 pub mod json_path;
 pub mod load;
 pub mod plan;

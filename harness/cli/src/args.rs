@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Guard(GuardArgs),
     /// Asks a running implementation; without a question an interactive prompt
     Ask(AskArgs),
+    /// What the runs of a history came to, and where that changed
+    Trend(TrendArgs),
     /// Whether `fact` itself is right: statistics
     #[command(subcommand)]
     Selftest(SelftestCommand),
@@ -93,6 +95,21 @@ pub(crate) enum CacheCommand {
         #[arg(long, env = "FACT_CACHE_REPLAY_FORMAT", default_value = "text")]
         format: Format,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TrendArgs {
+    /// What `fact run --history` wrote
+    pub(crate) history: PathBuf,
+    /// Only metrics with this in their name, such as `hit.p95`
+    #[arg(long, env = "FACT_TREND_METRIC")]
+    pub(crate) metric: Option<String>,
+    /// Runs of other machines too, though they cannot be compared
+    #[arg(long, env = "FACT_TREND_ANY_MACHINE")]
+    pub(crate) any_machine: bool,
+    /// For people or for programs
+    #[arg(long, env = "FACT_TREND_FORMAT", default_value = "text")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -148,6 +165,9 @@ pub(crate) struct RunArgs {
     /// How long each load is measured, such as `5m`; by default as its scenario says
     #[arg(long, env = "FACT_RUN_DURATION")]
     pub(crate) duration: Option<Millis>,
+    /// A file to which a line is added for this run; `fact trend` reads it
+    #[arg(long, env = "FACT_RUN_HISTORY")]
+    pub(crate) history: Option<PathBuf>,
     /// How long a load may go on until its gates are decided, such as `2m`; by default four times as long as it is
     #[arg(long, env = "FACT_RUN_BUDGET")]
     pub(crate) budget: Option<Millis>,

@@ -13,6 +13,7 @@ mod saved;
 mod scenario;
 mod selftest;
 mod serve;
+mod trend;
 
 use crate::args::{Args, AuditCommand, Command, ConfigCommand, DatabaseCommand};
 
@@ -67,6 +68,7 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Fuzz(args) => fuzz::fuzz(args).await,
         Command::Cache(command) => cache::cache(command),
         Command::Selftest(command) => Ok(selftest::selftest(&command)),
+        Command::Trend(args) => trend::trend(&args),
         Command::Verdict { file } => saved::verdict(&file),
     }
 }

@@ -3,6 +3,7 @@
 use super::{Failure, code, stop_signal};
 use crate::args::RunArgs;
 use crate::console;
+use fact_harness::history;
 use fact_harness::run::{Config, Event};
 use fact_harness::scenario::Scenario;
 use fact_harness::target::Target;
@@ -38,6 +39,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
         repeat: repeat(&args),
     };
     prepare(&out)?;
+    if let Some(path) = &args.history {
+        history::open(path).map_err(Failure::usage)?;
+    }
     let finished = fact_harness::run::run(config, stop_signal(), &mut show)
         .await
         .map_err(|error| {
@@ -53,6 +57,12 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Failure> {
         .map_err(Failure::usage)?;
     point_latest(&out);
     let verdict = fact_reports::verdict(&finished.run, args.strict);
+    if let Some(path) = &args.history {
+        let commit = std::env::current_dir().ok();
+        let commit = commit.and_then(|folder| history::commit(&folder));
+        let entry = history::Entry::of(&finished.run, &verdict, commit);
+        history::append(path, &entry).map_err(Failure::usage)?;
+    }
     for text in [
         fact_reports::terminal::gates(&finished.run),
         // Last, so that the end of a long log says what was wrong.
