@@ -137,6 +137,36 @@ pub struct Load {
     /// How often the load was sent until its gates were decided.
     #[serde(default)]
     pub looks: u32,
+    /// The slowest requests of each class, the slowest first.
+    #[serde(default)]
+    pub slowest: BTreeMap<String, Vec<Slow>>,
+}
+
+/// A slow request, and where its time went. Times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Slow {
+    /// What names it in the journal.
+    pub nonce: String,
+    /// When it was due, from the start of the load.
+    pub due_ms: f64,
+    /// From when it was due to its last byte.
+    pub response_ms: f64,
+    /// How late it was sent.
+    pub late_ms: f64,
+    /// What Claude and Arcade took by their mocks' schedule.
+    pub scheduled_ms: f64,
+    /// What they took.
+    pub upstream_ms: f64,
+    /// What the database took.
+    pub database_ms: f64,
+    /// The rest until its first byte and after it.
+    pub own_ms: f64,
+    /// From its first byte to its last.
+    pub body_ms: f64,
+    /// The faults that were injected.
+    pub faults: Vec<String>,
+    /// Why it is no success.
+    pub failure: Option<String>,
 }
 
 /// What the machine did to a measurement.

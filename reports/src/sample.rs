@@ -106,6 +106,7 @@ pub(crate) fn passed() -> Run {
             throttled_ms: None,
         }),
         looks: 1,
+        slowest: BTreeMap::new(),
     };
     let standard = Scenario {
         load: Some(load),

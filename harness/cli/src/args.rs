@@ -56,6 +56,17 @@ pub(crate) enum Command {
     Guard(GuardArgs),
     /// Asks a running implementation; without a question an interactive prompt
     Ask(AskArgs),
+    /// What a scenario asks and why; or where the time of a gate's slowest requests went
+    #[command(after_help = "\
+Examples:
+  fact explain load.standard
+  fact explain fact-report/latest miss.p95")]
+    Explain {
+        /// The id of a scenario; before a gate, a report folder or its `run.json`
+        what: String,
+        /// The gate, such as `miss.p95`
+        gate: Option<String>,
+    },
     /// What the runs of a history came to, and where that changed
     Trend(TrendArgs),
     /// Whether `fact` itself is right: statistics

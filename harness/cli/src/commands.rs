@@ -5,6 +5,7 @@ mod audit;
 mod cache;
 mod config;
 mod database;
+mod explain;
 mod fuzz;
 mod guard;
 mod mocks;
@@ -68,6 +69,7 @@ pub(crate) async fn dispatch(args: Args) -> Result<u8, Failure> {
         Command::Fuzz(args) => fuzz::fuzz(args).await,
         Command::Cache(command) => cache::cache(command),
         Command::Selftest(command) => Ok(selftest::selftest(&command)),
+        Command::Explain { what, gate } => explain::explain(&what, gate.as_deref()),
         Command::Trend(args) => trend::trend(&args),
         Command::Verdict { file } => saved::verdict(&file),
     }

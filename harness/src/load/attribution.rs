@@ -4,7 +4,7 @@
 use super::generator::{Sent, TIMEOUT};
 use super::{Calls, HitCost, Measured};
 use fact_mocks::journal::{Entry, Upstream};
-use fact_reports::run::{Class, Cost, Histogram, Load, Noise};
+use fact_reports::run::{Class, Cost, Histogram, Load, Noise, Slow};
 use hdrhistogram::Histogram as Hdr;
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap};
@@ -85,6 +85,8 @@ pub fn measure(
         ..Measured::default()
     };
     let mut times: BTreeMap<String, Times> = BTreeMap::new();
+    let mut slowest: BTreeMap<String, Vec<Slow>> = BTreeMap::new();
+    let start_ns = sent.first().map_or(0, |request| request.due_ns);
     for request in sent {
         let own_entries = match by_nonce.get(request.planned.nonce.as_str()) {
             Some(entries) => entries.clone(),
@@ -110,6 +112,12 @@ pub fn measure(
             .or_default()
             .push(request.sent_ns.saturating_sub(request.due_ns));
         let response_ns = request.done_ns.saturating_sub(request.due_ns);
+        let slow = slowest.entry(class.clone()).or_default();
+        keep_slowest(
+            slow,
+            || took(request, &own_entries, start_ns, failure.as_deref()),
+            response_ns,
+        );
         measured.answered += u64::from(request.answer.is_ok());
         measured.failed.push(failure.is_some());
         let mut keep = |times: fn(&mut Measured) -> &mut BTreeMap<String, Vec<u64>>, time: u64| {
@@ -164,8 +172,55 @@ pub fn measure(
         .sum();
     measured.mock_lag_ns = mock_lag(entries);
     measured.hit_cost = hit_cost(sent, &shared);
-    measured.report = Some(report(sent, entries, context, &measured, &times)?);
+    let mut report = report(sent, entries, context, &measured, &times)?;
+    report.slowest = slowest;
+    measured.report = Some(report);
     Ok(measured)
+}
+
+/// So many of each class are told about.
+const SLOWEST: usize = 10;
+
+fn keep_slowest(slowest: &mut Vec<Slow>, took: impl Fn() -> Slow, response_ns: u64) {
+    let its = milliseconds(response_ns);
+    let at = slowest.partition_point(|slow| slow.response_ms >= its);
+    if at < SLOWEST {
+        slowest.insert(at, took());
+        slowest.truncate(SLOWEST);
+    }
+}
+
+/// Where the time of one request went.
+fn took(request: &Sent, entries: &[&Entry], start_ns: u64, failure: Option<&str>) -> Slow {
+    let is_database = |entry: &Entry| entry.upstream == Upstream::Database;
+    let preparing_ns: u64 = entries.iter().map(|entry| entry.preparing_ns).sum();
+    let service_ns = request.done_ns.saturating_sub(request.sent_ns);
+    let all_ns = preparing_ns + covered(entries, |_| true);
+    let body_ns = match request.first_byte_ns {
+        0 => 0,
+        first => request.done_ns.saturating_sub(first),
+    };
+    let scheduled_ns: u64 = entries.iter().map(|entry| entry.scheduled_ns).sum();
+    Slow {
+        nonce: request.planned.nonce.clone(),
+        due_ms: milliseconds(request.due_ns.saturating_sub(start_ns)),
+        response_ms: milliseconds(request.done_ns.saturating_sub(request.due_ns)),
+        late_ms: milliseconds(request.sent_ns.saturating_sub(request.due_ns)),
+        scheduled_ms: milliseconds(scheduled_ns),
+        upstream_ms: milliseconds(covered(entries, |entry| !is_database(entry))),
+        database_ms: milliseconds(preparing_ns + covered(entries, is_database)),
+        own_ms: milliseconds(service_ns.saturating_sub(all_ns + body_ns)),
+        body_ms: milliseconds(body_ns),
+        faults: entries
+            .iter()
+            .filter_map(|entry| entry.fault.clone())
+            .collect(),
+        failure: failure.map(str::to_owned),
+    }
+}
+
+fn milliseconds(nanoseconds: u64) -> f64 {
+    as_f64(nanoseconds) / 1e6
 }
 
 fn add_calls(calls: &mut Calls, entries: &[&Entry]) {
@@ -371,6 +426,7 @@ fn report(
             ..context.noise.clone()
         }),
         looks: context.looks,
+        slowest: BTreeMap::new(),
     })
 }
 
@@ -527,6 +583,9 @@ mod tests {
             .unwrap()
             .report
             .unwrap();
+        let slow = &report.slowest["miss"][0];
+        assert_eq!(slow.nonce, "nonce-a");
+        assert!((slow.upstream_ms - 50e-6).abs() < 1e-9 && (slow.own_ms - 50e-6).abs() < 1e-9);
         let own = report.classes["miss"].own.to_hdr().unwrap();
         assert_eq!((own.min(), own.len()), (50, 1));
     }
