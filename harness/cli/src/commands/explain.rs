@@ -99,6 +99,18 @@ fn tables(run: &Run, gate: &str, class: &str) -> String {
             found.measured,
             found.why
         );
+        let _ = writeln!(
+            text,
+            "{:>10} {:>9} {:>8} {:>10} {:>10} {:>9} {:>9} {:>10}  in milliseconds, the slowest first",
+            "response",
+            "sent late",
+            "own",
+            "upstreams",
+            "scheduled",
+            "database",
+            "its body",
+            "due at"
+        );
         let slowest = scenario
             .load
             .iter()
