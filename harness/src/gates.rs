@@ -4,6 +4,7 @@ mod judge;
 
 pub use judge::{Judged, judge, of_series};
 
+use crate::nearest::nearest;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -33,11 +34,8 @@ pub enum Subject {
     HitCostReduction,
     /// What Claude billed, over all answers.
     CostPerAnswer,
-    /// How often Claude was called for an answer of a class.
-    ClaudeCalls {
-        /// `hit` or `miss`.
-        class: String,
-    },
+    /// How often Claude was called for a miss.
+    ClaudeCalls,
     /// Processor time of the target for a request.
     Processor,
     /// Peak memory of the target.
@@ -161,9 +159,7 @@ fn subject(name: &str) -> Option<Subject> {
         "goodput" => Subject::Goodput,
         "cost.reduction.hit" => Subject::HitCostReduction,
         "cost.per_answer" => Subject::CostPerAnswer,
-        "claude.calls.hit" | "claude.calls.miss" => Subject::ClaudeCalls {
-            class: name.rsplit('.').next()?.to_owned(),
-        },
+        "claude.calls.miss" => Subject::ClaudeCalls,
         "target.processor" => Subject::Processor,
         "target.memory" => Subject::Memory,
         _ => {
@@ -187,9 +183,12 @@ fn subject(name: &str) -> Option<Subject> {
     })
 }
 
-/// All names of gates.
+/// Gates that are not about the time of a class.
+const OTHERS: usize = 10;
+
+/// All names of gates, those first that are not about a time.
 pub fn names() -> Vec<String> {
-    let mut names: Vec<String> = [
+    let others: [&str; OTHERS] = [
         "success",
         "answered",
         "wrong",
@@ -197,13 +196,11 @@ pub fn names() -> Vec<String> {
         "goodput",
         "cost.reduction.hit",
         "cost.per_answer",
-        "claude.calls.hit",
         "claude.calls.miss",
         "target.processor",
         "target.memory",
-    ]
-    .map(str::to_owned)
-    .into();
+    ];
+    let mut names = others.map(str::to_owned).to_vec();
     for class in ["hit", "miss", "tool"] {
         for time in ["", "own.", "first_byte."] {
             let all = QUANTILES.iter();
@@ -215,17 +212,12 @@ pub fn names() -> Vec<String> {
 
 fn unknown(name: &str) -> String {
     let names = names();
-    let likeness = |known: &&String| strsim::jaro_winkler(name, known);
-    let nearest = names
-        .iter()
-        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    let hint = nearest
-        .filter(|nearest| likeness(nearest) >= 0.7)
+    let hint = nearest(name, names.iter().map(String::as_str))
         .map(|nearest| format!(" did you mean `{nearest}`?"));
     format!(
         "unknown gate `{name}`;{} gates are `hit`, `miss` or `tool` with `.p50 .p75 .p90 .p95 .p99 .p99.9`, also `.own.p95` and `.first_byte.p95`, and {}",
         hint.unwrap_or_default(),
-        names[..11]
+        names[..OTHERS]
             .iter()
             .map(|name| format!("`{name}`"))
             .collect::<Vec<_>>()
@@ -245,7 +237,7 @@ impl Form {
         let (sign, example, read): (_, _, fn(&str) -> Option<f64>) = match subject {
             Subject::Quantile { .. } | Subject::Processor => ("<=", "`50ms`, `1.5s`", nanoseconds),
             Subject::Wrong => ("<=", "`0`", |text| text.parse::<u32>().ok().map(f64::from)),
-            Subject::ClaudeCalls { .. } => ("<=", "`2`", positive),
+            Subject::ClaudeCalls => ("<=", "`2`", positive),
             Subject::Throughput | Subject::Goodput => (">=", "`95/s`", |text| {
                 text.strip_suffix("/s").and_then(positive)
             }),

@@ -9,6 +9,7 @@ pub mod gates;
 pub mod history;
 pub mod json_path;
 pub mod load;
+pub mod nearest;
 pub mod plan;
 pub mod run;
 pub mod scenario;

@@ -26,7 +26,7 @@ pub struct Measured {
     pub response_ns: BTreeMap<String, Vec<u64>>,
     /// Requests after the warm-up.
     pub measured: u64,
-    /// The measured requests, how many they were with the warm-up's.
+    /// All requests, the warm-up's too.
     pub sent: u64,
     /// How long was measured, in seconds.
     pub seconds: f64,
@@ -38,18 +38,18 @@ pub struct Measured {
     pub noise_ns: Vec<u64>,
     /// Whether each measured request failed, in the order in which they were due.
     pub failed: Vec<bool>,
-    /// Those of them that were answered, in whatever way.
+    /// Measured requests that were answered, in whatever way.
     pub answered: u64,
-    /// Those of them that were answered as they should.
+    /// Measured requests that were answered as they should be.
     pub succeeded: u64,
     /// Requests after the warm-up that failed as they may while an upstream is broken; not among the measured.
     pub excused: u64,
     /// Answers that are not what they have to be, the warm-up's too; none where nothing was said of answers.
     pub wrong: Option<u64>,
-    /// What Claude billed, the warm-up left out as far as it has its own questions.
+    /// What Claude billed since the warm-up.
     pub billed_usd: f64,
-    /// Claude's calls for answers of a class.
-    pub claude_calls: BTreeMap<String, Calls>,
+    /// Claude's calls for misses.
+    pub miss_calls: Calls,
     /// Processor time of the target, where it can be read.
     pub target_cpu_seconds: Option<f64>,
     /// Peak memory of the target, where it can be read.
@@ -79,7 +79,7 @@ pub struct HitCost {
     pub uncached_usd: f64,
 }
 
-/// Claude's calls for the answers of one class.
+/// Claude's calls for some answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
     /// How often it was called.

@@ -100,12 +100,13 @@ fn bisect(function: impl Fn(f64) -> f64, value: f64) -> f64 {
     f64::midpoint(low, high)
 }
 
+/// A count or nanoseconds, for reckoning.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "counts of samples are far below 2^52"
+    reason = "counts and latencies are far below 2^52"
 )]
-fn as_f64(count: u64) -> f64 {
-    count as f64
+pub fn as_f64(count: impl TryInto<u64>) -> f64 {
+    count.try_into().unwrap_or(u64::MAX) as f64
 }
 
 #[cfg(test)]

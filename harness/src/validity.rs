@@ -1,9 +1,10 @@
 //! Whether a load's figures can be believed: what the meters themselves did, held against the limits that they were
 //! used for.
 
-use crate::gates::{Limit, Subject, Time};
+use crate::gates::{Level, Limit, Subject, Time};
 use crate::load::Measured;
-use crate::statistics::quantile;
+use crate::statistics::{as_f64, quantile};
+use fact_reports::run::Noise;
 
 /// A meter that is later than this share of a limit is no meter for it.
 const OF_THE_LIMIT: f64 = 0.1;
@@ -14,10 +15,16 @@ const TAKEN_PERCENT: f64 = 10.0;
 pub fn doubts(limits: &[Limit], measured: &Measured) -> Vec<String> {
     let mut doubts = Vec::new();
     let mut timed = false;
+    let load = measured.report.as_ref();
+    let noise = load.and_then(|load| load.noise.as_ref());
     for limit in limits {
         let Subject::Quantile { class, time, .. } = &limit.subject else {
             continue;
         };
+        // A limit that is only told may be tighter than any meter is.
+        if limit.level == Level::Warn {
+            continue;
+        }
         timed = true;
         let mut doubt = |what: String, late_ms: Option<f64>| {
             let late = late_ms.filter(|late| *late > limit.value / 1e6 * OF_THE_LIMIT);
@@ -32,10 +39,6 @@ pub fn doubts(limits: &[Limit], measured: &Measured) -> Vec<String> {
             let late = measured.lag_ns.get(class).and_then(|lags| p99_ms(lags));
             doubt(format!("requests of class `{class}` were sent"), late);
         }
-        let noise = measured
-            .report
-            .as_ref()
-            .and_then(|load| load.noise.as_ref());
         doubt(
             "a thread that only sleeps was woken".to_owned(),
             noise.map(|noise| noise.hiccups.p99_ms),
@@ -51,21 +54,17 @@ pub fn doubts(limits: &[Limit], measured: &Measured) -> Vec<String> {
             );
         }
     }
-    if timed {
-        doubts.extend(taken(measured));
-    }
+    let noise = noise.filter(|_| timed);
+    doubts.extend(
+        noise
+            .into_iter()
+            .flat_map(|noise| taken(noise, measured.seconds)),
+    );
     doubts
 }
 
 /// Processor time that was there and not for us.
-fn taken(measured: &Measured) -> Vec<String> {
-    let noise = measured
-        .report
-        .as_ref()
-        .and_then(|load| load.noise.as_ref());
-    let Some(noise) = noise else {
-        return Vec::new();
-    };
+fn taken(noise: &Noise, seconds: f64) -> Vec<String> {
     let stolen = noise
         .stolen_percent
         .filter(|percent| *percent > TAKEN_PERCENT);
@@ -74,7 +73,7 @@ fn taken(measured: &Measured) -> Vec<String> {
     });
     let throttled = noise
         .throttled_ms
-        .map(|ms| ms / 10.0 / measured.seconds.max(f64::MIN_POSITIVE))
+        .map(|ms| ms / 10.0 / seconds.max(f64::MIN_POSITIVE))
         .filter(|percent| *percent > TAKEN_PERCENT);
     let throttled = throttled.map(|percent| {
         format!("the container's processor limit held it up for {percent:.0} % of the time, over {TAKEN_PERCENT} %")
@@ -82,11 +81,10 @@ fn taken(measured: &Measured) -> Vec<String> {
     stolen.into_iter().chain(throttled).collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "lags are far below 2^52 ns")]
 fn p99_ms(lags: &[u64]) -> Option<f64> {
     let mut ordered = lags.to_vec();
     ordered.sort_unstable();
-    quantile(&ordered, 0.99).map(|late| late as f64 / 1e6)
+    quantile(&ordered, 0.99).map(|late| as_f64(late) / 1e6)
 }
 
 #[cfg(test)]
@@ -107,5 +105,30 @@ mod tests {
         assert_eq!(doubts("miss.p99", 0.9), 0);
         assert_eq!(doubts("miss.p99", 1.1), 1);
         assert_eq!(doubts("hit.p99", 1.1), 0);
+    }
+
+    #[test]
+    fn a_limit_that_is_only_told_needs_no_better_meter() {
+        let limit = Limit {
+            level: Level::Warn,
+            ..gates::parse("miss.p99", "<= 10 ms").unwrap()
+        };
+        let measured = Measured {
+            mock_event_lag_ms: Some(9.0),
+            ..Measured::default()
+        };
+        assert_eq!(doubts(&[limit], &measured), [""; 0]);
+    }
+
+    #[test]
+    fn time_that_others_took_is_a_doubt_when_it_is_much() {
+        let noise = |stolen, throttled_ms| Noise {
+            stolen_percent: Some(stolen),
+            throttled_ms: Some(throttled_ms),
+            ..Noise::default()
+        };
+        assert_eq!(taken(&noise(9.0, 900.0), 10.0).len(), 0);
+        assert_eq!(taken(&noise(11.0, 900.0), 10.0).len(), 1);
+        assert_eq!(taken(&noise(11.0, 1100.0), 10.0).len(), 2);
     }
 }

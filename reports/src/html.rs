@@ -213,6 +213,7 @@ fn badge(outcome: Outcome) -> String {
         Outcome::Passed => ("good", "✓"),
         Outcome::Failed => ("bad", "✗"),
         Outcome::Inconclusive => ("doubt", "?"),
+        Outcome::Warned => ("doubt", "!"),
         _ => ("dim", "–"),
     };
     format!("<span class=\"{class}\">{sign} {}</span>", outcome.word())

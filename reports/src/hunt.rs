@@ -186,17 +186,7 @@ impl Hunt {
                 "partialFingerprints": { "text": finding.text },
             }));
         }
-        json!({
-            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-            "version": "2.1.0",
-            "runs": [{
-                "tool": { "driver": {
-                    "name": "fact fuzz", "version": env!("CARGO_PKG_VERSION"),
-                    "informationUri": "https://cwe.mitre.org/", "rules": rules,
-                } },
-                "results": results,
-            }],
-        })
+        crate::sarif::log("fact fuzz", &rules, &results)
     }
 }
 

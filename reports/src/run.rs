@@ -94,7 +94,7 @@ pub struct Check {
 pub enum Outcome {
     /// Seen as it should be.
     Passed,
-    /// Beyond a limit that is only told.
+    /// Not surely within a limit that is only told.
     Warned,
     /// Nothing on this database or machine can show it.
     NotApplicable,
@@ -159,7 +159,7 @@ pub struct Slow {
     pub upstream_ms: f64,
     /// What the database took.
     pub database_ms: f64,
-    /// The rest until its first byte and after it.
+    /// The rest until its first byte.
     pub own_ms: f64,
     /// From its first byte to its last.
     pub body_ms: f64,

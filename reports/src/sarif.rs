@@ -15,15 +15,24 @@ pub fn render(run: &Run) -> String {
         }
         results.extend(findings);
     }
-    let log = json!({
+    let log = log(
+        "fact",
+        &rules.into_values().collect::<Vec<Value>>(),
+        &results,
+    );
+    serde_json::to_string_pretty(&log).unwrap_or_default() + "\n"
+}
+
+/// A log of one tool's run.
+pub(crate) fn log(tool: &str, rules: &[Value], results: &[Value]) -> Value {
+    json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
-            "tool": { "driver": { "name": "fact", "rules": rules.into_values().collect::<Vec<Value>>() } },
+            "tool": { "driver": { "name": tool, "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
             "results": results,
         }],
-    });
-    serde_json::to_string_pretty(&log).unwrap_or_default() + "\n"
+    })
 }
 
 fn rule(scenario: &Scenario) -> Value {

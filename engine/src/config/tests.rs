@@ -1,6 +1,7 @@
 //! Mistakes are named together, layers come in their order, secrets are not shown.
 
 use super::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What is needed at least, with a file of clients in `folder`.

@@ -6,7 +6,7 @@
 
 use super::{Level, Limit, Subject, Time};
 use crate::load::Measured;
-use crate::statistics::{design_effect, quantile, quantile_interval, share_bounds};
+use crate::statistics::{as_f64, design_effect, quantile, quantile_interval, share_bounds};
 use fact_reports::run::{Gate, Outcome};
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ pub fn judge(limit: &Limit, measured: &Measured, alpha: f64) -> Gate {
             quantile,
         } => judge_quantile(limit, class, *time, *quantile, measured, alpha),
         Subject::Success => judge_success(limit, measured, alpha),
-        Subject::Answered => judge_answered(limit, measured),
+        Subject::Answered => judge_answered(limit, measured, alpha),
         Subject::Wrong => judge_wrong(limit, measured),
         Subject::Throughput => judge_rate(limit, measured, measured.answered),
         Subject::Goodput => judge_rate(limit, measured, measured.succeeded),
@@ -34,18 +34,13 @@ pub fn judge(limit: &Limit, measured: &Measured, alpha: f64) -> Gate {
             |usd| format!("${usd:.6}"),
             "the ledger's sum over the answers; exact, no estimate",
         ),
-        Subject::ClaudeCalls { class } => judge_figure(
+        Subject::ClaudeCalls => judge_figure(
             limit,
-            measured
-                .claude_calls
-                .get(class)
-                .map(|calls| as_f64(calls.calls) / as_f64(calls.answers)),
-            measured
-                .claude_calls
-                .get(class)
-                .map_or(0, |calls| calls.answers),
+            (measured.miss_calls.answers > 0)
+                .then(|| as_f64(measured.miss_calls.calls) / as_f64(measured.miss_calls.answers)),
+            measured.miss_calls.answers,
             |calls| format!("{calls:.3}"),
-            "calls that the mock saw, over the answers of the class; exact, no estimate",
+            "calls that the mock saw, over the misses; exact, no estimate",
         ),
         Subject::Processor => judge_figure(
             limit,
@@ -239,12 +234,25 @@ fn judge_wrong(limit: &Limit, measured: &Measured) -> Gate {
 }
 
 fn judge_success(limit: &Limit, measured: &Measured, alpha: f64) -> Gate {
-    let all = measured.measured;
+    let (succeeded, all) = (measured.succeeded, measured.measured);
+    let effect = design_effect(&measured.failed);
+    let why = |failed| format!("{failed} of {all} failed");
+    judge_share(limit, succeeded, all, effect, alpha, why)
+}
+
+/// A share of requests of which `effect` are worth one.
+fn judge_share(
+    limit: &Limit,
+    succeeded: u64,
+    all: u64,
+    effect: f64,
+    alpha: f64,
+    why: impl Fn(u64) -> String,
+) -> Gate {
     if all == 0 {
         return never_happened(limit, "request");
     }
-    let failed = all - measured.succeeded;
-    let effect = design_effect(&measured.failed);
+    let failed = all - succeeded;
     let (k, n) = (as_f64(failed) / effect, as_f64(all) / effect);
     let (lower, upper) = share_bounds(k, n, alpha);
     let allowed = 1.0 - limit.value;
@@ -252,7 +260,7 @@ fn judge_success(limit: &Limit, measured: &Measured, alpha: f64) -> Gate {
     let (lower, upper) = share_bounds(k, n, 0.025);
     gate(
         limit,
-        &format!("{:.2} %", as_f64(measured.succeeded) / as_f64(all) * 100.0),
+        &format!("{:.2} %", as_f64(succeeded) / as_f64(all) * 100.0),
         &format!(
             "{:.2} to {:.2} %",
             (1.0 - upper) * 100.0,
@@ -260,31 +268,20 @@ fn judge_success(limit: &Limit, measured: &Measured, alpha: f64) -> Gate {
         ),
         all,
         outcome,
-        format!("{failed} of {all} failed"),
+        why(failed),
     )
 }
 
-/// What is excused fails on a schedule, not by chance: there is nothing to be sure of.
-fn judge_answered(limit: &Limit, measured: &Measured) -> Gate {
+/// What is excused fails on a schedule, not in clusters by chance: each request is one sample.
+fn judge_answered(limit: &Limit, measured: &Measured, alpha: f64) -> Gate {
     let all = measured.measured + measured.excused;
-    if all == 0 {
-        return never_happened(limit, "request");
-    }
-    let share = as_f64(measured.succeeded) / as_f64(all);
-    let outcome = by_bounds(share < limit.value, share >= limit.value);
-    let why = format!(
-        "{} of {all} were not answered, {} of them while an upstream was broken",
-        all - measured.succeeded,
-        measured.excused
-    );
-    gate(
-        limit,
-        &format!("{:.2} %", share * 100.0),
-        "exact",
-        all,
-        outcome,
-        why,
-    )
+    let why = |failed| {
+        let excused = measured.excused;
+        format!(
+            "{failed} of {all} were not answered, {excused} of them while an upstream was broken"
+        )
+    };
+    judge_share(limit, measured.succeeded, all, 1.0, alpha, why)
 }
 
 fn judge_rate(limit: &Limit, measured: &Measured, answers: u64) -> Gate {
@@ -359,14 +356,6 @@ fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts and latencies are far below 2^52"
-)]
-fn as_f64(count: u64) -> f64 {
-    count as f64
-}
-
 fn in_words(nanoseconds: u64) -> String {
     format!("{:.3} ms", as_f64(nanoseconds) / 1e6)
 }
@@ -393,7 +382,7 @@ mod tests {
             ("goodput", ">= 0/s"),
             ("cost.reduction.hit", ">= 0%"),
             ("cost.per_answer", "<= $1"),
-            ("claude.calls.hit", "<= 1"),
+            ("claude.calls.miss", "<= 1"),
             ("target.processor", "<= 1s"),
             ("target.memory", "<= 1GiB"),
         ] {

@@ -1,6 +1,7 @@
 //! Where a series changed its level: E-divisive means (Matteson and James), which divides it again and again where both
 //! sides differ most, as long as chance divides a shuffled one seldom that well.
 
+use crate::statistics::as_f64;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha12Rng;
@@ -105,14 +106,6 @@ fn best(series: &[f64]) -> Option<(usize, f64)> {
 
 fn mean(series: &[f64]) -> f64 {
     series.iter().sum::<f64>() / as_f64(series.len().max(1))
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a history has far fewer than 2^52 runs"
-)]
-fn as_f64(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! mocks and the database took of its time, and what it cost.
 
 use super::generator::{Sent, TIMEOUT};
-use super::{Calls, HitCost, Measured};
+use super::{HitCost, Measured};
+use crate::statistics::as_f64;
 use fact_mocks::journal::{Entry, Upstream};
 use fact_reports::run::{Class, Cost, Histogram, Load, Noise, Slow};
 use hdrhistogram::Histogram as Hdr;
@@ -120,56 +121,34 @@ pub fn measure(
         );
         measured.answered += u64::from(request.answer.is_ok());
         measured.failed.push(failure.is_some());
-        let mut keep = |times: fn(&mut Measured) -> &mut BTreeMap<String, Vec<u64>>, time: u64| {
-            let times = times(&mut measured).entry(class.clone()).or_default();
-            times.push(time);
-        };
-        if failure.is_some() {
-            let above_any_limit = response_ns.max(duration_ns(TIMEOUT));
-            keep(|all| &mut all.response_ns, above_any_limit);
-            keep(|all| &mut all.first_byte_ns, above_any_limit);
-            keep(|all| &mut all.own_ns, above_any_limit);
-        } else {
-            keep(|all| &mut all.response_ns, response_ns);
-            let first_byte_ns = request.first_byte_ns.saturating_sub(request.due_ns);
-            keep(|all| &mut all.first_byte_ns, first_byte_ns);
-        }
         if let Some(failure) = failure {
             *measured.failures.entry(failure).or_default() += 1;
             let above_any_limit = response_ns.max(duration_ns(TIMEOUT));
-            entry(&mut times, &class)?
-                .response
-                .saturating_record(above_any_limit);
+            keep(&mut measured, &class, [above_any_limit; 3]);
+            let class = entry(&mut times, &class)?;
+            class.response.saturating_record(above_any_limit);
             continue;
         }
         measured.succeeded += 1;
-        let calls = measured.claude_calls.entry(class.clone()).or_default();
-        add_calls(calls, &own_entries);
-        let service_ns = request.done_ns.saturating_sub(request.sent_ns);
-        let upstream_ns = covered(&own_entries, |entry| entry.upstream != Upstream::Database);
-        let preparing_ns: u64 = own_entries.iter().map(|entry| entry.preparing_ns).sum();
-        let database_ns =
-            preparing_ns + covered(&own_entries, |entry| entry.upstream == Upstream::Database);
-        let all_ns = preparing_ns + covered(&own_entries, |_| true);
-        let own_ns = service_ns.saturating_sub(all_ns);
-        measured
-            .own_ns
-            .entry(class.clone())
-            .or_default()
-            .push(own_ns);
+        if class == "miss" {
+            measured.miss_calls.calls += count(conversation(&own_entries).count());
+            measured.miss_calls.answers += 1;
+        }
+        let split = Split::of(request, &own_entries);
+        let first_byte_ns = request.first_byte_ns.saturating_sub(request.due_ns);
+        keep(
+            &mut measured,
+            &class,
+            [response_ns, first_byte_ns, split.own],
+        );
         let class = entry(&mut times, &class)?;
         class.response.saturating_record(response_ns);
-        class.service.saturating_record(service_ns);
-        class.upstream.saturating_record(upstream_ns);
-        class.database.saturating_record(database_ns);
-        class.own.saturating_record(own_ns);
+        class.service.saturating_record(split.service);
+        class.upstream.saturating_record(split.upstream);
+        class.database.saturating_record(split.database);
+        class.own.saturating_record(split.own);
     }
-    let of_claude = |entry: &&Entry| entry.upstream == Upstream::Claude;
-    measured.billed_usd = entries
-        .iter()
-        .filter(of_claude)
-        .map(|entry| entry.cost_usd)
-        .sum();
+    measured.billed_usd = billed_usd(sent, entries);
     measured.mock_lag_ns = mock_lag(entries);
     measured.hit_cost = hit_cost(sent, &shared);
     let mut report = report(sent, entries, context, &measured, &times)?;
@@ -190,31 +169,50 @@ fn keep_slowest(slowest: &mut Vec<Slow>, took: impl Fn() -> Slow, response_ns: u
     }
 }
 
-/// Where the time of one request went.
+/// Where the time of one request went, from the send to the last byte, in nanoseconds.
+struct Split {
+    service: u64,
+    upstream: u64,
+    database: u64,
+    /// The rest.
+    own: u64,
+}
+
+impl Split {
+    fn of(request: &Sent, entries: &[&Entry]) -> Self {
+        let is_database = |entry: &Entry| entry.upstream == Upstream::Database;
+        let preparing_ns: u64 = entries.iter().map(|entry| entry.preparing_ns).sum();
+        let service = request.done_ns.saturating_sub(request.sent_ns);
+        let all_ns = preparing_ns + covered(entries, |_| true);
+        Self {
+            service,
+            upstream: covered(entries, |entry| !is_database(entry)),
+            database: preparing_ns + covered(entries, is_database),
+            own: service.saturating_sub(all_ns),
+        }
+    }
+}
+
+/// A slow request, for people.
 fn took(request: &Sent, entries: &[&Entry], start_ns: u64, failure: Option<&str>) -> Slow {
-    let is_database = |entry: &Entry| entry.upstream == Upstream::Database;
-    let preparing_ns: u64 = entries.iter().map(|entry| entry.preparing_ns).sum();
-    let service_ns = request.done_ns.saturating_sub(request.sent_ns);
-    let all_ns = preparing_ns + covered(entries, |_| true);
+    let split = Split::of(request, entries);
     let body_ns = match request.first_byte_ns {
         0 => 0,
         first => request.done_ns.saturating_sub(first),
     };
     let scheduled_ns: u64 = entries.iter().map(|entry| entry.scheduled_ns).sum();
+    let faults = entries.iter().filter_map(|entry| entry.fault.clone());
     Slow {
         nonce: request.planned.nonce.clone(),
         due_ms: milliseconds(request.due_ns.saturating_sub(start_ns)),
         response_ms: milliseconds(request.done_ns.saturating_sub(request.due_ns)),
         late_ms: milliseconds(request.sent_ns.saturating_sub(request.due_ns)),
         scheduled_ms: milliseconds(scheduled_ns),
-        upstream_ms: milliseconds(covered(entries, |entry| !is_database(entry))),
-        database_ms: milliseconds(preparing_ns + covered(entries, is_database)),
-        own_ms: milliseconds(service_ns.saturating_sub(all_ns + body_ns)),
+        upstream_ms: milliseconds(split.upstream),
+        database_ms: milliseconds(split.database),
+        own_ms: milliseconds(split.own.saturating_sub(body_ns)),
         body_ms: milliseconds(body_ns),
-        faults: entries
-            .iter()
-            .filter_map(|entry| entry.fault.clone())
-            .collect(),
+        faults: faults.collect(),
         failure: failure.map(str::to_owned),
     }
 }
@@ -223,10 +221,34 @@ fn milliseconds(nanoseconds: u64) -> f64 {
     as_f64(nanoseconds) / 1e6
 }
 
-fn add_calls(calls: &mut Calls, entries: &[&Entry]) {
-    let of_claude = |entry: &&&Entry| entry.upstream == Upstream::Claude;
-    calls.calls += count(entries.iter().filter(of_claude).count());
-    calls.answers += 1;
+/// Response, first byte and own time of one request.
+fn keep(measured: &mut Measured, class: &str, times: [u64; 3]) {
+    let kept = [
+        &mut measured.response_ns,
+        &mut measured.first_byte_ns,
+        &mut measured.own_ns,
+    ];
+    for (kept, time) in kept.into_iter().zip(times) {
+        kept.entry(class.to_owned()).or_default().push(time);
+    }
+}
+
+fn conversation<'a>(entries: &'a [&Entry]) -> impl Iterator<Item = &'a Entry> {
+    let entries = entries.iter().copied();
+    entries.filter(|entry| entry.upstream == Upstream::Claude)
+}
+
+/// What Claude billed since the first measured request was due.
+fn billed_usd(sent: &[Sent], entries: &[Entry]) -> f64 {
+    let measured = sent.iter().filter(|request| request.planned.measured);
+    let from = measured.map(|request| request.due_ns).min();
+    let since = entries
+        .iter()
+        .filter(|entry| from.is_some_and(|from| entry.arrived_ns >= from));
+    since
+        .filter(|entry| entry.upstream == Upstream::Claude)
+        .map(|entry| entry.cost_usd)
+        .sum()
 }
 
 fn entry<'a>(
@@ -303,9 +325,7 @@ fn classify(request: &Sent, entries: &[&Entry]) -> (String, Option<String>) {
     {
         return (hoped, Some("the answer has no `response`".to_owned()));
     }
-    let conversed = entries
-        .iter()
-        .any(|entry| entry.upstream == Upstream::Claude);
+    let conversed = conversation(entries).next().is_some();
     match (hoped.as_str(), conversed) {
         (_, true) => ("miss".to_owned(), None),
         ("hit", false) => ("hit".to_owned(), None),
@@ -467,11 +487,6 @@ fn duration_ns(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn as_f64(count: u64) -> f64 {
-    count as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -541,6 +556,25 @@ mod tests {
             (cost.answers, cost.billed_usd, cost.uncached_usd),
             (1, 0.0, 0.02)
         );
+    }
+
+    #[test]
+    fn the_bill_and_the_calls_are_of_what_is_measured() {
+        let mut warm_up = sent("miss", "nonce-a", 0, 90, ANSWER);
+        warm_up.planned.measured = false;
+        let requests = [warm_up, sent("miss", "nonce-b", 100, 200, ANSWER)];
+        let entries = [
+            claude("m", Some("nonce-a"), 10, 80),
+            claude("m", Some("nonce-b"), 110, 130),
+            claude("m", Some("nonce-b"), 140, 190),
+        ];
+        let measured = measure(&requests, &entries, &context()).unwrap();
+        assert!((measured.billed_usd - 0.02).abs() < 1e-12);
+        assert_eq!(
+            (measured.miss_calls.calls, measured.miss_calls.answers),
+            (2, 1)
+        );
+        assert_eq!((measured.sent, measured.measured), (2, 1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From YAML to a scenario, or to a message that points at the line and names what was meant.
 
 use super::{Mocks, Origin, Scenario, ScenarioError, rows, validate};
+use crate::nearest::nearest;
 use fact_mocks::script::{ArcadeScript, ClaudeScript};
 use serde_json::Value;
 
@@ -194,13 +195,7 @@ fn unknown(
     word: &str,
     expected: &[&str],
 ) -> ScenarioError {
-    const NEAR: f64 = 0.7;
-    let likeness = |candidate: &&&str| strsim::jaro_winkler(word, candidate);
-    let nearest = expected
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-        .filter(|nearest| likeness(nearest) >= NEAR);
-    let hint = match nearest {
+    let hint = match nearest(word, expected.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if expected.is_empty() => return bad(text, origin, place, message, None),
         None => format!("known here are `{}`", expected.join("`, `")),

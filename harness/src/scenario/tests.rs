@@ -132,7 +132,7 @@ fn what_types_cannot_say_is_checked_too() {
     41 |   mix: { hit: 70%, miss: 15%, tool: 5% }
        |   ^^^
 
-    cache.yaml:46:3: unknown gate `hit.q95`; did you mean `hit.p95`? gates are `hit`, `miss` or `tool` with `.p50 .p75 .p90 .p95 .p99 .p99.9`, also `.own.p95` and `.first_byte.p95`, and `success`, `answered`, `wrong`, `throughput`, `goodput`, `cost.reduction.hit`, `cost.per_answer`, `claude.calls.hit`, `claude.calls.miss`, `target.processor`, `target.memory`
+    cache.yaml:46:3: unknown gate `hit.q95`; did you mean `hit.p95`? gates are `hit`, `miss` or `tool` with `.p50 .p75 .p90 .p95 .p99 .p99.9`, also `.own.p95` and `.first_byte.p95`, and `success`, `answered`, `wrong`, `throughput`, `goodput`, `cost.reduction.hit`, `cost.per_answer`, `claude.calls.miss`, `target.processor`, `target.memory`
        |
     46 |   hit.q95: "<= 50ms"
        |   ^^^^^^^

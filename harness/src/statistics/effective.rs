@@ -1,5 +1,6 @@
 //! How many correlated samples are worth one: slow requests come in clusters, and a cluster is one piece of evidence.
 
+use super::as_f64;
 use super::special::student_over_normal;
 
 /// Fewer batches than this say nothing about how much batches differ.
@@ -43,14 +44,6 @@ fn of_batches(happened: &[bool], length: usize, share: f64) -> f64 {
 fn mean(happened: &[bool]) -> f64 {
     let count = happened.iter().filter(|happened| **happened).count();
     as_f64(count) / as_f64(happened.len().max(1))
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of samples are far below 2^52"
-)]
-fn as_f64(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

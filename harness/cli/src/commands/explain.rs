@@ -3,7 +3,8 @@
 use super::Failure;
 use crate::console;
 use fact_harness::gates::{self, Subject};
-use fact_harness::scenario::{self, Scenario};
+use fact_harness::nearest::nearest;
+use fact_harness::scenario;
 use fact_reports::run::{Run, Slow};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,15 +19,11 @@ pub(crate) fn explain(what: &str, gate: Option<&str>) -> Result<u8, Failure> {
 fn requirement(id: &str) -> Result<u8, Failure> {
     let all = scenario::load_all(&[]).map_err(Failure::usage)?;
     let Some(scenario) = all.iter().find(|scenario| scenario.id == id) else {
-        let likeness = |scenario: &&Scenario| strsim::jaro_winkler(id, &scenario.id);
-        let nearest = all
-            .iter()
-            .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-        let hint = nearest
-            .map(|nearest| format!("; did you mean `{}`?", nearest.id))
+        let hint = nearest(id, all.iter().map(|scenario| scenario.id.as_str()))
+            .map(|nearest| format!(" did you mean `{nearest}`?"))
             .unwrap_or_default();
         return Err(Failure::usage(format!(
-            "no scenario is called `{id}`{hint} `fact list` shows all; for a gate of a saved run, write `fact explain RUN.json {id}`"
+            "no scenario is called `{id}`;{hint} `fact list` shows all; for a gate of a saved run, write `fact explain RUN.json {id}`"
         )));
     };
     let mut text = format!(
