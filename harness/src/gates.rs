@@ -6,7 +6,10 @@ pub use judge::{Judged, judge, of_series};
 
 use crate::nearest::nearest;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 
 /// What a gate speaks of.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,8 +82,8 @@ pub struct Limit {
 }
 
 /// A limit as a scenario file has it: `"<= 50ms"`, or `{ fail: "<= 50ms", warn: "<= 10ms" }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
 pub enum Written {
     /// The run fails where it is not kept.
     Plain(String),
@@ -98,6 +101,31 @@ pub struct Levels {
     /// It is told where it is not kept.
     #[serde(default)]
     pub warn: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// Reads a text or levels, so that what is wrong with the levels is told.
+struct Either;
+
+impl<'de> Visitor<'de> for Either {
+    type Value = Written;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a limit such as `<= 50ms`, or `{ fail: LIMIT, warn: LIMIT }`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Written, E> {
+        Ok(Written::Plain(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Written, A::Error> {
+        Levels::deserialize(MapAccessDeserializer::new(map)).map(Written::Levels)
+    }
 }
 
 const QUANTILES: [(&str, f64); 6] = [
@@ -341,6 +369,9 @@ mod tests {
             .map(|limit| limit.level)
             .collect();
         assert_eq!(levels, [Level::Fail, Level::Warn]);
+        let misspelt: Result<Written, _> = serde_json::from_str(r#"{ "fial": "<= 50ms" }"#);
+        let why = misspelt.unwrap_err().to_string();
+        assert!(why.contains("`fial`") && why.contains("`fail`"), "{why}");
         let neither = Written::Levels(Levels::default());
         assert!(read("hit.p95", &neither).unwrap_err().contains("neither"));
     }

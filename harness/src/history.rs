@@ -38,9 +38,17 @@ pub struct Entry {
 /// Why a history cannot be read or added to.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file.
-    #[error("the history {path}: {source}")]
-    File {
+    /// The file cannot be read.
+    #[error("cannot read the history {path}: {source}; `fact run --history {path}` begins one")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file cannot be added to.
+    #[error("cannot add to the history {path}: {source}; choose another with `--history`")]
+    Write {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -143,7 +151,10 @@ fn ends_torn(file: &mut File) -> std::io::Result<bool> {
 
 /// Reads what can be read, and says which lines cannot.
 pub fn read(path: &Path) -> Result<History, HistoryError> {
-    let bytes = std::fs::read(path).map_err(|source| failed(path, source))?;
+    let bytes = std::fs::read(path).map_err(|source| HistoryError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     let text = String::from_utf8_lossy(&bytes);
     let (mut entries, mut rubbish) = (Vec::new(), Vec::new());
     let lines = text.lines().enumerate();
@@ -173,7 +184,7 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
 }
 
 fn failed(path: &Path, source: std::io::Error) -> HistoryError {
-    HistoryError::File {
+    HistoryError::Write {
         path: path.to_owned(),
         source,
     }
@@ -257,7 +268,10 @@ mod tests {
         assert!(why("x\n[1]\n").contains("2 lines of it are none"));
         assert!(why("{\"schema_version\":9}\n").contains("line 1 of"));
         let missing = read(&folder.path().join("none")).unwrap_err().to_string();
-        assert!(missing.contains("none"), "{missing}");
+        assert!(
+            missing.starts_with("cannot read") && missing.contains("begins one"),
+            "{missing}"
+        );
     }
 
     #[test]
